@@ -1,0 +1,34 @@
+"""What differs between machines: folders, servers, secrets. Read from the environment, never from an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Environment variables `LLAVAFLOW_*`, e.g. LLAVAFLOW_ROOT."""
+
+    model_config = SettingsConfigDict(env_prefix="LLAVAFLOW_", frozen=True, extra="ignore")
+
+    root: Path = Path("runs")
+    """Everything a run writes lies under here: run folders, cache, registry, ledger, homes of the libraries."""
+    store: str | None = None
+    """Where artifacts are kept: a folder or s3://bucket/prefix; default is `cache/` under the root."""
+    data_root: Path | None = None
+    """Folder that relative data roots of experiments lie under."""
+    mlflow_uri: str | None = None
+    """MLflow tracking server; default is a SQLite store under the root."""
+    prefect_api_url: str | None = None
+    """Prefect API; default is a server of our own for the time of the run, its database under the root."""
+    ledger_url: str | None = None
+    """SQLAlchemy URL of the ledger; default is SQLite under the root."""
+    s3_endpoint: str | None = None
+    """Endpoint of an S3 that is not Amazon's; keys come from the usual AWS_* variables."""
+    ray_address: str | None = None
+    """An existing Ray cluster; default is one of our own for the time of the run."""
+
+    def home(self) -> Path:
+        """The root as an absolute path."""
+        return self.root.expanduser().absolute()

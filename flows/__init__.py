@@ -1,0 +1,1 @@
+"""Order only: the flow that chains the stages, and the command line that starts it."""

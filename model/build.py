@@ -1,0 +1,154 @@
+"""Connect a vision tower and a language model: a `LlavaForConditionalGeneration` with its processor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from model.errors import ModelError
+from model.images import Aspect, ImageTransform, transform_of
+from model.records import IMAGE_TOKEN
+from model.templates import Template
+from model.tokenize import ConversationTokenizer
+
+ACTIVATIONS = {"linear": "linear", "mlp2x_gelu": "gelu"}
+Projector = Literal["linear", "mlp2x_gelu"]
+
+
+@dataclass
+class Assembled:
+    """A model and everything that goes with it."""
+
+    llava: LlavaForConditionalGeneration
+    tokenizer: PreTrainedTokenizerFast
+    image_processor: Any
+    aspect: Aspect
+
+    @property
+    def image_tokens(self) -> int:
+        """Features of an image, which is how many tokens it takes."""
+        vision = self.llava.config.vision_config
+        return int((vision.image_size // vision.patch_size) ** 2)
+
+    def transform(self) -> ImageTransform:
+        """The training path's image transform."""
+        return transform_of(self.image_processor, self.aspect)
+
+    def conversations(self, template: Template) -> ConversationTokenizer:
+        """The training path's tokenizer."""
+        return ConversationTokenizer(self.tokenizer, template, self.image_tokens, self.llava.config.image_token_id)
+
+    def save(self, folder: Path, template: Template) -> None:
+        """Write what plain `from_pretrained` loads: safetensors, processor, chat template."""
+        self.llava.save_pretrained(folder)
+        vision = self.llava.config.vision_config
+        LlavaProcessor(
+            image_processor=self.image_processor,
+            tokenizer=self.tokenizer,
+            patch_size=vision.patch_size,
+            vision_feature_select_strategy="default",
+            # CLIP's class token, which the processor takes off again.
+            num_additional_image_tokens=1,
+            image_token=IMAGE_TOKEN,
+            chat_template=template.jinja(str(self.tokenizer.eos_token)),
+        ).save_pretrained(folder)
+
+
+def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspect, seed: int) -> Assembled:
+    """Connect the models of a BaseModels folder; the projector starts from `seed`.
+
+    Raises ModelError if tokenizer and language model do not fit.
+    """
+    language = AutoModelForCausalLM.from_pretrained(base / "language", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(base / "language")
+    vision = AutoModel.from_pretrained(base / "vision", dtype=torch.float32)
+    vision = getattr(vision, "vision_model", vision)
+    if len(tokenizer) > language.get_input_embeddings().num_embeddings:
+        raise ModelError(
+            f"the tokenizer has {len(tokenizer)} tokens, the language model {language.get_input_embeddings().num_embeddings}"
+            " embeddings: they are not of one model"
+        )
+    image_id = _image_token(tokenizer, language)
+    config = LlavaConfig(
+        vision_config=vision.config,
+        text_config=language.config,
+        image_token_index=image_id,
+        projector_hidden_act=ACTIVATIONS[projector],
+        vision_feature_select_strategy="default",
+        vision_feature_layer=feature_layer,
+        image_seq_length=int((vision.config.image_size // vision.config.patch_size) ** 2),
+        tie_word_embeddings=language.config.tie_word_embeddings,
+    )
+    torch.manual_seed(seed)
+    llava = LlavaForConditionalGeneration(config)
+    llava.model.vision_tower.load_state_dict(vision.state_dict())
+    llava.model.language_model.load_state_dict(language.model.state_dict())
+    llava.lm_head.load_state_dict(language.lm_head.state_dict())
+    llava.tie_weights()
+    _start_projector(llava.model.multi_modal_projector, projector)
+    llava.generation_config = language.generation_config
+    llava.generation_config.pad_token_id = tokenizer.pad_token_id
+    llava.generation_config.eos_token_id = tokenizer.eos_token_id
+    return Assembled(llava, tokenizer, _image_processor(base / "vision", aspect), aspect)
+
+
+def load(folder: Path) -> Assembled:
+    """A checkpoint that `Assembled.save` wrote. Raises ModelError if it is not a LLaVA folder."""
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} holds no config.json: it is not a model folder")
+    architecture = AutoConfig.from_pretrained(folder).model_type
+    if architecture != "llava":
+        raise ModelError(f"{folder} holds a {architecture} model, not a LLaVA one")
+    llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    processor = AutoImageProcessor.from_pretrained(folder, use_fast=False)
+    aspect: Aspect = "pad" if getattr(processor, "do_pad", False) else "square"
+    return Assembled(llava, tokenizer, processor, aspect)
+
+
+def _image_token(tokenizer: PreTrainedTokenizerFast, language: nn.Module) -> int:
+    """The id of the image token, added to tokenizer and embeddings where it is new; a pad token likewise."""
+    if tokenizer.convert_tokens_to_ids(IMAGE_TOKEN) in (None, tokenizer.unk_token_id):
+        tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+    if tokenizer.pad_token_id is None:
+        tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    tokens = language.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    if len(tokenizer) > tokens:
+        language.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # type: ignore[operator]
+    return int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+
+
+def _start_projector(module: nn.Module, projector: Projector) -> None:
+    """Start values as `nn.Linear` makes them (transformers' default of 0.02 starts features far too small); a linear
+    projector is stored as the two-layer one it equals, its second layer the identity."""
+    for layer in (module.linear_1, module.linear_2):
+        layer.reset_parameters()  # type: ignore[union-attr, operator]
+    if projector == "linear":
+        nn.init.eye_(module.linear_2.weight)  # type: ignore[union-attr, arg-type]
+        nn.init.zeros_(module.linear_2.bias)  # type: ignore[union-attr, arg-type]
+
+
+def _image_processor(folder: Path, aspect: Aspect) -> Any:
+    processor = AutoImageProcessor.from_pretrained(folder, use_fast=False)
+    if aspect == "square":
+        return processor
+    return LlavaImageProcessorPil(
+        do_pad=True, size=processor.size, crop_size=processor.crop_size, image_mean=processor.image_mean,
+        image_std=processor.image_std,
+    )

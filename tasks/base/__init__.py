@@ -1,0 +1,1 @@
+"""Stage base: the vision tower and the language model that LLaVA connects."""

@@ -1,0 +1,115 @@
+"""A micro CLIP, trained contrastively on scenes of the project's own world (Radford et al. 2021, section 2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from configs.schema import MicroVision
+from model.images import ImageTransform, transform_of
+from tasks.base.history import History
+from tasks.base.optimizer import MasterAdamW
+from tasks.world.captions import captions
+from tasks.world.render import render
+from tasks.world.scene import make_scene, seeded
+
+CAPTION_WEIGHTS = (4, 4, 1, 1, 1)
+"""How often each of a scene's captions is drawn: the first two say everything, the others suit many scenes."""
+TEXT_TOKENS = 48
+
+
+def micro_clip_config(config: MicroVision, tokenizer: PreTrainedTokenizerFast) -> CLIPConfig:
+    """The shape of the model: one width for both towers."""
+    tower = {
+        "hidden_size": config.hidden,
+        "intermediate_size": 4 * config.hidden,
+        "num_attention_heads": config.heads,
+        "projection_dim": config.projection,
+    }
+    return CLIPConfig(
+        vision_config=tower
+        | {"num_hidden_layers": config.layers, "image_size": config.image_size, "patch_size": config.patch_size},
+        text_config=tower
+        | {
+            "num_hidden_layers": config.text_layers,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": TEXT_TOKENS,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        projection_dim=config.projection,
+        logit_scale_init_value=math.log(10.0),
+    )
+
+
+def image_processor(config: MicroVision) -> CLIPImageProcessorPil:
+    """CLIP's image processor at the tower's size."""
+    side = {"height": config.image_size, "width": config.image_size}
+    return CLIPImageProcessorPil(size={"shortest_edge": config.image_size}, crop_size=side)
+
+
+def train_clip(folder: Path, config: MicroVision, tokenizer: PreTrainedTokenizerFast, seed: int, history: History) -> None:
+    """Train the micro CLIP and save its vision half, with the image processor, as a Hugging Face folder."""
+    torch.manual_seed(seed)
+    # Explicit attention: on CPU its backward over such short sequences is several times that of the fused kernel.
+    model = CLIPModel._from_config(micro_clip_config(config, tokenizer), attn_implementation="eager")
+    processor = image_processor(config)
+    pixels, texts = _scenes(config, transform_of(processor, "square"), tokenizer, seed)
+    optimizer = MasterAdamW(model, config.lr, config.steps)
+    model.train()
+    for step, (images, ids) in enumerate(_batches(pixels, texts, config, seed, tokenizer.pad_token_id)):
+        mask = (ids != tokenizer.pad_token_id).long()
+        logits = model(pixel_values=images, input_ids=ids, attention_mask=mask).logits_per_image
+        loss = contrastive_loss(logits.float())
+        loss.backward()
+        optimizer.step()
+        history.add("vision", step + 1, config.steps, float(loss.detach()))
+    model.float()
+    model.vision_model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def contrastive_loss(logits_per_image: Tensor) -> Tensor:
+    """Symmetric cross-entropy over an [images, texts] matrix whose diagonal are the pairs."""
+    target = torch.arange(len(logits_per_image))
+    both = functional.cross_entropy(logits_per_image, target) + functional.cross_entropy(logits_per_image.T, target)
+    return both / 2
+
+
+def _scenes(
+    config: MicroVision, transform: ImageTransform, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> tuple[Tensor, list[list[list[int]]]]:
+    """Pixels [scenes, 3, size, size] and each scene's captions as token ids."""
+    size = config.image_size
+    pixels = np.empty((config.scenes, 3, size, size), np.float32)
+    texts = []
+    for index in range(config.scenes):
+        scene = make_scene(seed, "pretraining", index, "training")
+        pixels[index] = transform.of(render(scene, size)).numpy()
+        texts.append(list(captions(scene)))
+    flat = tokenizer([text for five in texts for text in five], add_special_tokens=False)["input_ids"]
+    framed = [
+        [tokenizer.bos_token_id, *ids[: TEXT_TOKENS - 2], tokenizer.eos_token_id] for ids in flat
+    ]
+    return torch.from_numpy(pixels).to(torch.bfloat16), [framed[at : at + 5] for at in range(0, len(framed), 5)]
+
+
+def _batches(
+    pixels: Tensor, texts: list[list[list[int]]], config: MicroVision, seed: int, pad: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    rng = seeded("clip batches", seed)
+    for _ in range(config.steps):
+        chosen = rng.sample(range(len(texts)), config.batch)
+        rows = [rng.choices(texts[at], CAPTION_WEIGHTS)[0] for at in chosen]
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [pad] * (longest - len(row)) for row in rows])
+        yield pixels[chosen], ids

@@ -1,0 +1,97 @@
+"""What an error of an OpenAI-compatible endpoint means: try again, and when, or give up, and what to tell the user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import openai
+
+from configs.schema import OpenAIEndpoint
+from tasks.errors import EndpointError, EndpointRejected
+
+LONGEST_QUOTE = 160
+LONGEST_ORDERED_PAUSE = 120.0
+"""Seconds beyond which a Retry-After is not waited for."""
+NEVER_CURED = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+"""Codes that come with 429 but mean that the account is empty."""
+AGAIN = (408, 409, 425, 429)
+
+
+class EndpointDown(EndpointError):
+    """Nothing has ever answered at the address: no request can succeed."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The request may be sent again: at once by back-off, or `after` so many seconds that the server ordered.
+
+    `down` says that no connection could be made at all.
+    """
+
+    reason: str
+    after: float | None = None
+    down: bool = False
+
+
+def verdict_on(error: openai.APIError, endpoint: OpenAIEndpoint, api_key: str | None) -> Retry:
+    """Whether and when to try again.
+
+    Raises EndpointRejected for what no request can get past (key, model, account), EndpointError for what this
+    request cannot.
+    """
+    if isinstance(error, openai.APITimeoutError):
+        return Retry(f"no answer within {endpoint.timeout_seconds:g} s")
+    if isinstance(error, openai.APIConnectionError):
+        cause = type(error.__cause__).__name__
+        return Retry(f"the connection failed ({cause})", down=cause in ("ConnectError", "ConnectTimeout"))
+    if not isinstance(error, openai.APIStatusError):
+        return Retry(f"its answer could not be read ({type(error).__name__})")
+    status, told = error.status_code, say(error.message, api_key)
+    _reject(status, error.code, told, endpoint)
+    if status in AGAIN or status >= 500:
+        after = retry_after(error.response.headers, datetime.now(UTC))
+        if after is not None and after > LONGEST_ORDERED_PAUSE:
+            raise EndpointError(f"{endpoint.base_url} asks to wait {after:.0f} s (HTTP {status}); run again then")
+        return Retry(f"HTTP {status}: {told}", after)
+    raise EndpointError(f"{endpoint.base_url} refuses the request (HTTP {status}): {told}")
+
+
+def _reject(status: int, code: str | None, told: str, endpoint: OpenAIEndpoint) -> None:
+    """Raise EndpointRejected if the status is one that holds for every request."""
+    url = endpoint.base_url
+    if status in (401, 403):
+        raise EndpointRejected(
+            f"{url} refuses the key (HTTP {status}); put a valid one into the environment variable "
+            f"{endpoint.api_key_env}"
+        )
+    if status == 404:
+        raise EndpointRejected(f"{url} knows no model {endpoint.model!r} (HTTP 404: {told}); correct model or base_url")
+    if code in NEVER_CURED:
+        raise EndpointRejected(f"{url} refuses the account behind {endpoint.api_key_env} ({code}): {told}")
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that a server asks to wait, given as seconds or as an HTTP date; None where it does not say."""
+    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
+    try:
+        if milliseconds:
+            return max(0.0, float(milliseconds) / 1000)
+        if value:
+            return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value or "") - now).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def say(text: str, secret: str | None = None) -> str:
+    """A server's words on one short line, without the key."""
+    line = " ".join(text.split())
+    if secret:
+        line = line.replace(secret, "[key]")
+    return line if len(line) <= LONGEST_QUOTE else line[:LONGEST_QUOTE] + "..."

@@ -1,0 +1,1 @@
+"""Stage evaluate: what a checkpoint can do, on ScienceQA and LLaVA-Bench, and how sure that is."""

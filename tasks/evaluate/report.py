@@ -1,0 +1,149 @@
+"""What the benchmarks said: typed scores, the report of an evaluation, and its examples one by one.
+
+An evaluation writes `report.json` (a `Report`) and `examples/<benchmark>.jsonl` (an `Example` a line). The gate, the
+registry and the HTML report read these and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import Field, JsonValue
+
+from tasks.artifacts import Frozen
+
+REPORT = "report.json"
+DIGITS = 6
+
+
+class Score(Frozen):
+    """One row of a table, in percent. `value` is None where it is withheld (too many failed judgements)."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int
+    """Examples it was computed from: failed judgements are not among them, unparsed answers are (as wrong)."""
+    right: int | None = None
+    """How many of them were right, where examples are right or wrong."""
+    random: float | None = None
+    """What guessing among the choices would score."""
+    blind: float | None = None
+    """The same model, the image withheld."""
+    blind_low: float | None = None
+    blind_high: float | None = None
+
+
+class BenchmarkReport(Frozen):
+    """One benchmark: a score per group, what went wrong, and all settings that the figures depend on."""
+
+    rows: dict[str, Score]
+    """Group to score; the whole set is `avg` (ScienceQA) or `all` (LLaVA-Bench)."""
+    topics: dict[str, Score] = Field(default_factory=dict)
+    rates: dict[str, float] = Field(default_factory=dict)
+    """Shares in percent: unparsed, missing, failed."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    """Extraction rule, prompt format, judge, digest of the judge rules, seeds, confidence."""
+    notes: tuple[str, ...] = ()
+    """One sentence each: what a reader of the figures must know."""
+
+
+class Report(Frozen):
+    """The evaluation of one checkpoint."""
+
+    benchmarks: dict[str, BenchmarkReport]
+    seed: int = 0
+
+    def scores(self) -> dict[str, float]:
+        """Flat map "benchmark/metric" to percent, for the gate, the registry and `models --json`.
+
+        Every row is there by its name, with `_blind` appended for the image withheld, every rate by its name, and
+        `scienceqa/random`. What was withheld is left out.
+        """
+        return {f"{name}/{metric}": value for name, part in self.benchmarks.items() for metric, value in flat(part)}
+
+
+def flat(benchmark: BenchmarkReport) -> Iterator[tuple[str, float]]:
+    """The metrics of one benchmark by name, in percent."""
+    for name, score in benchmark.rows.items():
+        if score.value is not None:
+            yield name, score.value
+        if score.blind is not None:
+            yield f"{name}_blind", score.blind
+    whole = benchmark.rows.get("avg")
+    if whole is not None and whole.random is not None:
+        yield "random", whole.random
+    yield from benchmark.rates.items()
+
+
+class Answered(Frozen):
+    """One answer of the model and what came of it.
+
+    `outcome` is right, wrong, unparsed or missing for a choice; judged or failed for an answer that a judge reads.
+    """
+
+    text: str
+    outcome: str
+    choice: str | None = None
+    """The letter that was read from the text."""
+    reason: str | None = None
+    """Why there is no choice or no judgement."""
+    scores: tuple[float, float] | None = None
+    """The judge's scores of the reference and of this answer."""
+    words: str | None = None
+    """The judge's reply in full; of a failed judgement the last one."""
+    attempts: int | None = None
+    """How often the judge was asked."""
+
+
+class Example(Frozen):
+    """One example with its answers, enough for a paired comparison and to show it to a reader."""
+
+    id: str
+    image: str | None
+    """File relative to the folder of the report, under images/."""
+    prompt: str
+    correct: str
+    """The letter and words of the right choice, or the reference answer."""
+    groups: tuple[str, ...]
+    """Rows of the table that it counts in."""
+    sighted: Answered
+    blind: Answered | None = None
+    """None where the evaluation has no blind part; of a question without an image the sighted answer again."""
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write report.json; the same report gives the same bytes."""
+    (folder / REPORT).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def read_report(folder: Path) -> Report:
+    """The report of a finished evaluation."""
+    return Report.model_validate_json((folder / REPORT).read_text(encoding="utf-8"))
+
+
+def write_examples(folder: Path, benchmark: str, examples: Iterable[Example]) -> None:
+    """Write examples/<benchmark>.jsonl."""
+    path = _examples_file(folder, benchmark)
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as handle:
+        handle.writelines(example.model_dump_json() + "\n" for example in examples)
+
+
+def read_examples(folder: Path, benchmark: str) -> list[Example]:
+    """The examples of a benchmark; empty if the evaluation left it out."""
+    path = _examples_file(folder, benchmark)
+    if not path.exists():
+        return []
+    return [Example.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def rounded(share: float) -> float:
+    """A share as percent, rounded where floating-point noise begins."""
+    return round(100 * share, DIGITS)
+
+
+def _examples_file(folder: Path, benchmark: str) -> Path:
+    return folder / "examples" / f"{benchmark}.jsonl"

@@ -1,0 +1,176 @@
+"""Ask a model the questions of a LLaVA-Bench-layout set, have the answers judged, and score them, blind ones beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from configs.schema import EvaluateConfig, LlavaBenchConfig
+from model.records import IMAGE_TOKEN
+from tasks.artifacts import digest_of
+from tasks.errors import DataError
+from tasks.evaluate.answers import Answerer, Prompt, answer_all
+from tasks.evaluate.judging import Judge, Judgement, JudgeRules, judge_all
+from tasks.evaluate.llava_bench import BenchQuestion, load_bench, relative_rows, withhold
+from tasks.evaluate.pictures import check_readable, first_there, keep
+from tasks.evaluate.report import Answered, BenchmarkReport, Example, Score, rounded
+
+NAME = "llava_bench"
+JUDGED, FAILED = "judged", "failed"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The questions to ask, and the image of each."""
+
+    questions: list[BenchQuestion]
+    images: list[Path]
+
+
+def load(root: Path, config: LlavaBenchConfig) -> Bench:
+    """The questions in the order of their file, at most `limit` of them.
+
+    Raises DataError as `load_bench` does, and if an image is not there or cannot be read.
+    """
+    questions = load_bench(root / config.questions, root / config.context, root / config.references)[: config.limit]
+    images = [_image(root / config.images, question) for question in questions]
+    for image, question in {image: question for image, question in zip(images, questions, strict=True)}.items():
+        check_readable(image, f"question {question.id}")
+    return Bench(questions, images)
+
+
+def prompts_of(bench: Bench, config: LlavaBenchConfig, *, blind: bool) -> list[Prompt]:
+    """What is asked: the image first, then the question; blind, the question alone."""
+    front = "" if blind else f"{IMAGE_TOKEN}\n"
+    return [
+        Prompt(front + question.text, None if blind else image, config.max_new_tokens)
+        for question, image in zip(bench.questions, bench.images, strict=True)
+    ]
+
+
+def run(
+    folder: Path,
+    bench: Bench,
+    config: EvaluateConfig,
+    answerer: Answerer,
+    judge: Judge,
+    rules: JudgeRules,
+    seed: int,
+    progress: Callable[[int], None],
+) -> tuple[BenchmarkReport, list[Example]]:
+    """Ask, have judged, score, and keep the images. `progress` hears the work done, answers and judgements together."""
+    own = config.llava_bench
+    assert own is not None
+    prompts = prompts_of(bench, own, blind=False)
+    hidden = prompts_of(bench, own, blind=True) if config.blind else []
+    texts = answer_all(answerer, [*prompts, *hidden], config.batch, progress)
+    twice = bench.questions * (2 if config.blind else 1)
+    judged = judge_all(judge, rules, twice, texts, lambda done: progress(len(texts) + done))
+    count = len(bench.questions)
+    examples = [
+        Example(
+            id=question.id,
+            image=keep(bench.images[index], folder, NAME, question.image),
+            prompt=prompts[index].text,
+            correct=question.reference,
+            groups=(question.category,),
+            sighted=_answered(texts[index], judged[index]),
+            blind=_answered(texts[count + index], judged[count + index]) if config.blind else None,
+        )
+        for index, question in enumerate(bench.questions)
+    ]
+    return _report(bench, judged[:count], judged[count:], config, own, rules, seed), examples
+
+
+def _report(
+    bench: Bench,
+    sighted: Sequence[Judgement],
+    blind: Sequence[Judgement],
+    config: EvaluateConfig,
+    own: LlavaBenchConfig,
+    rules: JudgeRules,
+    seed: int,
+) -> BenchmarkReport:
+    bootstrap_seed = int(digest_of(["bootstrap", NAME, seed])[:8], 16)
+    rows, failed = _rows(bench, sighted, config, own, bootstrap_seed)
+    blind_rows, blind_failed = _rows(bench, blind, config, own, bootstrap_seed) if blind else ({}, 0)
+    count = len(sighted)
+    notes = []
+    if failed:
+        notes.append(f"{failed} of {count} judgements failed {max(item.attempts for item in sighted)} times; left out")
+    if failed > own.max_failed_share * count:
+        notes.append(f"the scores are withheld: more than {own.max_failed_share:.0%} of the judgements failed")
+    if blind_failed:
+        notes.append(f"{blind_failed} of {count} judgements of blind answers failed; left out")
+    return BenchmarkReport(
+        rows={name: _beside(score, blind_rows.get(name)) for name, score in rows.items()},
+        rates={FAILED: rounded(failed / count)},
+        counts={
+            "questions": count, JUDGED: count - failed, FAILED: failed, "blind_failed": blind_failed,
+            "asked_again": sum(item.attempts > 1 for item in (*sighted, *blind)),
+        },
+        settings={
+            "judge": _judge_settings(own),
+            "rules": rules.source,
+            "rules_digest": rules.digest,
+            "max_failed_share": own.max_failed_share,
+            "max_new_tokens": own.max_new_tokens,
+            "limit": own.limit,
+            "blind": config.blind,
+            "confidence": config.confidence,
+            "interval": "bootstrap",
+            "bootstrap": config.bootstrap,
+            "bootstrap_seed": bootstrap_seed,
+        },
+        notes=tuple(notes),
+    )
+
+
+def _rows(
+    bench: Bench, judged: Sequence[Judgement], config: EvaluateConfig, own: LlavaBenchConfig, seed: int
+) -> tuple[dict[str, Score], int]:
+    """The rows, withheld where too much failed, and how many judgements failed."""
+    pairs = [
+        (question.category, judgement.scores)
+        for question, judgement in zip(bench.questions, judged, strict=True)
+        if judgement.scores is not None
+    ]
+    failed = len(judged) - len(pairs)
+    rows = relative_rows(pairs, confidence=config.confidence, resamples=config.bootstrap, seed=seed)
+    return (withhold(rows) if failed > own.max_failed_share * len(judged) else rows), failed
+
+
+def _beside(score: Score, blind: Score | None) -> Score:
+    if blind is None:
+        return score
+    return score.model_copy(update={"blind": blind.value, "blind_low": blind.low, "blind_high": blind.high})
+
+
+def _judge_settings(own: LlavaBenchConfig) -> dict[str, JsonValue]:
+    """What of the endpoint shapes a judgement; addresses and names of secrets do not belong into a report."""
+    shown: dict[str, JsonValue] = own.judge.model_dump(include={"kind", "model", "temperature", "max_tokens"})
+    return shown
+
+
+def _answered(text: str, judgement: Judgement) -> Answered:
+    return Answered(
+        text=text,
+        outcome=FAILED if judgement.scores is None else JUDGED,
+        reason=judgement.failure or None,
+        scores=judgement.scores,
+        words=judgement.words,
+        attempts=judgement.attempts,
+    )
+
+
+def _image(folder: Path, question: BenchQuestion) -> Path:
+    """COCO's own files carry the split in their names, the benchmark's questions do not."""
+    path = first_there([folder / question.image, folder / f"COCO_val2014_{question.image}"])
+    if path is None:
+        raise DataError(
+            f"image {folder / question.image} of question {question.id} is not there; set evaluate.llava_bench.images"
+        )
+    return path

@@ -1,0 +1,1 @@
+"""Instruction conversations: the teacher writes them from captions and boxes alone."""

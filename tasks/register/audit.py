@@ -1,0 +1,121 @@
+"""The audit trail of promotions: append-only JSONL, every record on disk before anything else happens."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import ValidationError
+
+from tasks.artifacts import Frozen
+from tasks.errors import RegistryError
+
+Event = Literal["intent", "done", "abandoned", "held", "moved"]
+"""intent: about to move the alias. done: moved. abandoned: an intent that came to nothing. held: the gate said no.
+moved: somebody else had moved the alias, as was found out later."""
+
+
+class AuditRecord(Frozen):
+    """One line of the trail."""
+
+    time: str
+    """UTC, ISO 8601."""
+    event: Event
+    action: Literal["promote", "rollback"]
+    intent: str = ""
+    """Ties a done or abandoned record to its intent."""
+    model: str
+    alias: str
+    before: str | None
+    """Version that the alias pointed to before."""
+    after: str | None
+    """Version that it is to point to, or points to since."""
+    who: str = ""
+    run: str = ""
+    """The pipeline's id of the run that asked for it."""
+    reasons: tuple[str, ...] = ()
+
+
+class AuditStore(Protocol):
+    """Keeps records for ever, in the order they came."""
+
+    def append(self, record: AuditRecord) -> None:
+        """Keep a record; it is durable when this returns."""
+
+    def records(self) -> list[AuditRecord]:
+        """All records, oldest first."""
+
+
+class JsonlAudit:
+    """The trail in one file. A line that a crash cut off is no record; the next append starts a new line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: AuditRecord) -> None:
+        """See `AuditStore`."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as handle:
+            end = handle.seek(0, os.SEEK_END)
+            if end:
+                handle.seek(end - 1)
+                if handle.read(1) != b"\n":
+                    handle.write(b"\n")
+            handle.write(record.model_dump_json().encode() + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    def records(self) -> list[AuditRecord]:
+        """See `AuditStore`. Raises RegistryError if a whole line is no record: the trail was edited."""
+        if not self.path.exists():
+            return []
+        found = []
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").split("\n"), start=1):
+            try:
+                if line:
+                    found.append(AuditRecord.model_validate_json(line))
+            except ValidationError as error:
+                if _is_json(line):
+                    raise RegistryError(f"{self.path}: line {number} is no audit record; restore the file") from error
+        return found
+
+
+@contextmanager
+def file_lock(path: Path, timeout: float = 60.0, poll: float = 0.1) -> Iterator[None]:
+    """Hold a lock among the processes of one machine (or one shared file system with POSIX locks).
+
+    The system frees it when the process ends, however it ends. Raises RegistryError after `timeout` seconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        deadline = time.monotonic() + timeout
+        while not _locked(handle.fileno()):
+            if time.monotonic() >= deadline:
+                raise RegistryError(f"another promotion holds {path} since {timeout:g} s; wait for it, then run again")
+            time.sleep(poll)
+        try:
+            yield
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,223 @@
+"""From artifact folders to the report's inputs. Reads the files of other stages by their documented fields only."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+from model.records import IMAGE_TOKEN, AnnotatedImage, Sample
+from tasks.report.choose import evenly
+from tasks.report.inputs import Answer, Benchmark, Conversation, Conversations, Curve, Review, Score
+from tasks.tracker import dotted
+
+WHOLE = {"avg", "all"}
+CHOICES = re.compile(r"\(([A-E])\) (.*?)(?= \([A-E]\) |$)")
+LETTERED = re.compile(r"([A-E])\. (.*)")
+CLOSING = "Answer with the option's letter"
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Score(_File):
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    random: float | None = None
+    blind: float | None = None
+    blind_low: float | None = None
+    blind_high: float | None = None
+
+
+class _Benchmark(_File):
+    rows: dict[str, _Score]
+    rates: dict[str, float] = Field(default_factory=dict)
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class _Report(_File):
+    benchmarks: dict[str, _Benchmark]
+
+
+class _Answered(_File):
+    text: str
+    outcome: str
+    choice: str | None = None
+    reason: str | None = None
+    scores: tuple[float, float] | None = None
+    words: str | None = None
+
+
+class _Example(_File):
+    id: str
+    image: str | None = None
+    prompt: str
+    correct: str
+    groups: tuple[str, ...] = ()
+    sighted: _Answered
+    blind: _Answered | None = None
+
+
+class _Point(_File):
+    step: int
+    loss: float
+
+
+class _Rejection(_File):
+    reason: str
+
+
+Row = TypeAdapter(dict[str, JsonValue])
+
+
+def read_benchmarks(evaluation: Path) -> tuple[Benchmark, ...]:
+    """The tables of an EvalReport."""
+    report = _Report.model_validate_json((evaluation / "report.json").read_text(encoding="utf-8"))
+    return tuple(_benchmark(name, part) for name, part in report.benchmarks.items())
+
+
+def read_answers(evaluation: Path, benchmark: str = "scienceqa") -> tuple[Answer, ...]:
+    """The multiple-choice questions of an EvalReport with their answers; empty if it has none."""
+    return tuple(_answer(evaluation, example) for example in _examples(evaluation, benchmark))
+
+
+def read_reviews(evaluation: Path, benchmark: str = "llava_bench") -> tuple[Review, ...]:
+    """The judged answers of an EvalReport; empty if it has none."""
+    return tuple(_review(evaluation, example) for example in _examples(evaluation, benchmark))
+
+
+def read_curve(stage: str, metrics: Path, facts: Mapping[str, str] | None = None) -> Curve:
+    """The loss by step out of a Checkpoint's metrics.jsonl."""
+    points = [_Point.model_validate_json(line) for line in _lines(metrics)]
+    return Curve(stage=stage, points=tuple((point.step, point.loss) for point in points), facts=dict(facts or {}))
+
+
+def read_conversations(conversations: Path, images: Path, shown: int = 6) -> Conversations:
+    """What the teacher wrote: a few samples spread over kinds and over the file, and counts of what was rejected.
+
+    `conversations` and `images` are the folders of the ConversationSet and the ImageSet.
+    """
+    samples = [Sample.model_validate_json(line) for line in _lines(conversations / "conversations.jsonl")]
+    rejections = [_Rejection.model_validate_json(line) for line in _lines(conversations / "rejected.jsonl")]
+    chosen = _spread(samples, shown)
+    files = _files_of(images, {sample.image for sample in chosen if sample.image})
+    rejected = Counter(rejection.reason.partition(":")[0] for rejection in rejections)
+    return Conversations(
+        accepted=len(samples),
+        rejected=dict(sorted(rejected.items(), key=lambda item: (-item[1], item[0]))),
+        samples=tuple(
+            Conversation(
+                id=sample.id,
+                kind=sample.kind,
+                image=files.get(sample.image or ""),
+                turns=tuple((turn.role, turn.text.replace(IMAGE_TOKEN, "").strip()) for turn in sample.conversations),
+            )
+            for sample in chosen
+        ),
+    )
+
+
+def _benchmark(name: str, part: _Benchmark) -> Benchmark:
+    rows = [Score(name=row, whole=row in WHOLE, **score.model_dump()) for row, score in part.rows.items()]
+    return Benchmark(
+        name=name,
+        rows=tuple(sorted(rows, key=lambda row: not row.whole)),
+        rates=part.rates,
+        settings={key: value for key, value in dotted(part.settings) if value not in {"", "null"}},
+        notes=part.notes,
+    )
+
+
+def _answer(evaluation: Path, example: _Example) -> Answer:
+    question, options = question_of(example.prompt)
+    blind = example.blind
+    return Answer(
+        id=example.id,
+        image=_image(evaluation, example),
+        question=question,
+        options=options,
+        truth=example.correct[:1],
+        said=example.sighted.text,
+        choice=example.sighted.choice,
+        outcome=example.sighted.outcome,
+        blind_said=blind.text if blind else None,
+        blind_choice=blind.choice if blind else None,
+        blind_outcome=blind.outcome if blind else None,
+    )
+
+
+def _review(evaluation: Path, example: _Example) -> Review:
+    blind = example.blind
+    return Review(
+        id=example.id,
+        image=_image(evaluation, example),
+        category=next(iter(example.groups), ""),
+        question=example.prompt.replace(IMAGE_TOKEN, "").strip(),
+        reference=example.correct,
+        answer=example.sighted.text,
+        scores=example.sighted.scores,
+        words=_reasons(example.sighted),
+        blind_answer=blind.text if blind else None,
+        blind_scores=blind.scores if blind else None,
+    )
+
+
+def question_of(prompt: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The question's words and its (letter, choice) pairs, out of a ScienceQA prompt (QCM or CQM)."""
+    words, options = [], []
+    for line in prompt.replace(IMAGE_TOKEN, "").strip().splitlines():
+        if line.startswith("Options: "):
+            options += CHOICES.findall(line.removeprefix("Options: "))
+        elif lettered := LETTERED.fullmatch(line):
+            options.append((lettered[1], lettered[2]))
+        elif line != "Context: N/A" and not line.startswith(CLOSING):
+            words.append(line)
+    return "\n".join(words), tuple(options)
+
+
+def _reasons(answered: _Answered) -> str:
+    """The judge's words without the line of scores; of a failed judgement, why it failed."""
+    if answered.scores is None:
+        return answered.reason or "no judgement"
+    return (answered.words or "").partition("\n")[2].strip()
+
+
+def _image(evaluation: Path, example: _Example) -> Path | None:
+    return evaluation / example.image if example.image else None
+
+
+def _examples(evaluation: Path, benchmark: str) -> list[_Example]:
+    path = evaluation / "examples" / f"{benchmark}.jsonl"
+    return [_Example.model_validate_json(line) for line in _lines(path)]
+
+
+def _spread(samples: list[Sample], shown: int) -> list[Sample]:
+    """Every kind in turn, each from places spread evenly over its samples."""
+    kinds = sorted({sample.kind for sample in samples})
+    each = -(-shown // len(kinds)) if kinds else 0
+    queues = [evenly([sample for sample in samples if sample.kind == kind], each) for kind in kinds]
+    return [queue[at] for at in range(each) for queue in queues if at < len(queue)][:shown]
+
+
+def _files_of(images: Path, wanted: set[str]) -> dict[str, Path]:
+    found = {}
+    for line in _lines(images / "annotations.jsonl"):
+        # Only the few lines that matter are parsed: a set may hold a million images.
+        if any(f'"{identity}"' in line for identity in wanted):
+            image = AnnotatedImage.model_validate_json(line)
+            found[image.id] = images / image.file
+    return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as handle:
+        yield from (line for line in handle if line.strip())

@@ -1,0 +1,46 @@
+"""Images inside the page: bounded in size, as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+LONGEST = 360
+"""Longest side in pixels of an image in the page."""
+AS_IT_IS = 40_000
+"""A file of at most so many bytes that is small enough in pixels goes in unchanged."""
+TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+
+
+class Picture(NamedTuple):
+    """An image ready for `<img>`."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def picture(path: Path | None) -> Picture | None:
+    """An image as a data URI; None where there is none or it cannot be read: a report is never lost to a picture."""
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as image:
+            if max(image.size) <= LONGEST and image.format in TYPES and path.stat().st_size <= AS_IT_IS:
+                return Picture(_uri(path.read_bytes(), TYPES[image.format]), *image.size)
+            image.draft("RGB", (LONGEST, LONGEST))
+            small = image.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    small.thumbnail((LONGEST, LONGEST))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return Picture(_uri(buffer.getvalue(), "image/jpeg"), *small.size)
+
+
+def _uri(data: bytes, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,1 @@
+"""Stage `shard`: images and conversations become plain WebDataset shards of training samples."""

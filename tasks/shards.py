@@ -1,0 +1,122 @@
+"""Random access to the samples of a ShardSet: its index, and a reader that seeks instead of streaming.
+
+`tasks/shard` writes what this module reads; training reads samples by their number, in whatever order its step asks
+for. The shards stay plain WebDataset tars: nothing here is needed to read them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from model.records import Sample
+from tasks.artifacts import Frozen
+from tasks.errors import ArtifactError
+
+Member = tuple[int, int, str]
+"""A member of a tar: offset of its first byte in the tar, size in bytes, sha256."""
+
+
+class IndexEntry(Frozen):
+    """Where one sample lies. `shard` is relative to the artifact's folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    key: str
+    shard: str
+    record: Member = Field(alias="json")
+    image: Member | None = None
+
+    def line(self) -> str:
+        """The entry as one JSON line."""
+        return self.model_dump_json(by_alias=True)
+
+
+def index_file(folder: Path, stage: str) -> Path:
+    """The index of a stage's samples ("align", "instruct")."""
+    return folder / "index" / f"{stage}.jsonl"
+
+
+def read_index(folder: Path, stage: str) -> list[IndexEntry]:
+    """The entries of a stage, in shard order. Raises ArtifactError when the index is missing or altered."""
+    path = index_file(folder, stage)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [IndexEntry.model_validate_json(line) for line in lines]
+    except (OSError, ValidationError) as error:
+        raise ArtifactError(f"{path} cannot be read; run again to rebuild the shards") from error
+
+
+class ShardReader:
+    """The samples of one stage by number, 0 .. len - 1, in shard order.
+
+    Reads with `pread`, so threads may share one reader. A copy sent to another process opens its own files.
+    """
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        self.folder = folder
+        self.stage = stage
+        self._entries = read_index(folder, stage)
+        self._files: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def keys(self) -> list[str]:
+        """Keys of the samples, in the order of their numbers."""
+        return [entry.key for entry in self._entries]
+
+    def sample(self, number: int) -> Sample:
+        """The sample of a number. Raises ArtifactError when its shard is missing, cut off or altered."""
+        entry = self._entries[number]
+        try:
+            return Sample.model_validate_json(self._read(entry.shard, entry.record))
+        except ValidationError as error:
+            raise ArtifactError(f"{self.folder / entry.shard}: sample {entry.key} cannot be read; run again") from error
+
+    def image_bytes(self, number: int) -> bytes | None:
+        """The encoded image of a sample, as it came; None for a text-only sample. Raises as `sample` does."""
+        entry = self._entries[number]
+        return None if entry.image is None else self._read(entry.shard, entry.image)
+
+    def close(self) -> None:
+        """Close the shards that are open; a later read opens them again."""
+        with self._lock:
+            for descriptor in self._files.values():
+                os.close(descriptor)
+            self._files.clear()
+
+    def __enter__(self) -> ShardReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "stage": self.stage, "entries": self._entries}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.folder, self.stage, self._entries = state["folder"], state["stage"], state["entries"]
+        self._files = {}
+        self._lock = threading.Lock()
+
+    def _read(self, shard: str, member: Member) -> bytes:
+        offset, size, _ = member
+        data = os.pread(self._descriptor(shard), size, offset)
+        if len(data) != size:
+            raise ArtifactError(f"{self.folder / shard} is cut off; run again to rebuild the shards")
+        return data
+
+    def _descriptor(self, shard: str) -> int:
+        with self._lock:
+            if shard not in self._files:
+                try:
+                    self._files[shard] = os.open(self.folder / shard, os.O_RDONLY | os.O_CLOEXEC)
+                except OSError as error:
+                    raise ArtifactError(f"{self.folder / shard} cannot be opened; run again to rebuild it") from error
+            return self._files[shard]

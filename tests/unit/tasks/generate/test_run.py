@@ -1,0 +1,301 @@
+"""The stage generate, with the scripted teacher and with endpoints that misbehave."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.schema import GenerateConfig, Mix, OpenAIEndpoint, ScriptedEndpoint
+from model.records import IMAGE_TOKEN, AnnotatedImage, Sample
+from tasks.chat import make_client
+from tasks.errors import BudgetExhausted, DataError, EndpointError
+from tasks.generate.run import build_conversations
+from tasks.ledger import Budget, Ledger, LedgerAsker
+from tasks.progress import Silent
+from tasks.stages import Built
+from tasks.world.captions import captions
+from tasks.world.scene import make_scene
+from tasks.world.testsets import boxes_of
+from tests.fakes.openai_server import FakeServer, Messages, fine, status
+
+SCRIPTED = ScriptedEndpoint(kind="scripted")
+GOOD = "Question:\nWhat is it?\n===\nAnswer:\nIt is a circle."
+
+
+def annotated(number: int) -> AnnotatedImage:
+    scene = make_scene(1, "train", number, "training")
+    return AnnotatedImage(
+        id=scene.id, file=f"images/{scene.id}.jpg", width=96, height=96, sha256="", captions=captions(scene),
+        boxes=tuple(boxes_of(scene)),
+    )
+
+
+def write_images(folder: Path, images: list[AnnotatedImage]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "annotations.jsonl").write_text("".join(f"{image.model_dump_json()}\n" for image in images), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "images", [annotated(number) for number in range(30)])
+
+
+class Bench:
+    """A folder to build in, as often as wanted, on one ledger."""
+
+    def __init__(self, root: Path, images: Path) -> None:
+        self.root, self.images, self.number = root, images, 0
+        self.url = f"sqlite:///{root}/ledger.sqlite"
+        self.folder = root
+
+    def build(
+        self, teacher: OpenAIEndpoint | ScriptedEndpoint = SCRIPTED, budget: float | None = None, seed: int = 0,
+        **knobs: Any,
+    ) -> Built:
+        self.number += 1
+        self.folder = self.root / f"built-{self.number}"
+        self.folder.mkdir()
+        config = GenerateConfig(**{"teacher": teacher, "samples": 40, **knobs})
+        limit = None if budget is None else Budget(budget, "generate.budget_usd")
+        with closing(Ledger(self.url)) as ledger, closing(make_client(teacher, "key", "teacher")) as client:
+            asker = LedgerAsker(ledger, client, "teacher", limit)
+            return build_conversations(self.folder, self.images, config, seed, asker, Silent())
+
+    def samples(self) -> list[Sample]:
+        lines = (self.folder / "conversations.jsonl").read_text("utf-8").split("\n")[:-1]
+        return [Sample.model_validate_json(line) for line in lines]
+
+    def rejected(self) -> list[dict[str, Any]]:
+        lines = (self.folder / "rejected.jsonl").read_text("utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(self.folder.iterdir())}
+
+
+@pytest.fixture
+def bench(tmp_path: Path, images: Path) -> Bench:
+    return Bench(tmp_path, images)
+
+
+@contextmanager
+def serving(answer: Callable[[Messages], str], **knobs: Any) -> Iterator[tuple[FakeServer, OpenAIEndpoint]]:
+    server_knobs = {name: knobs.pop(name) for name in ("faults", "latency") if name in knobs}
+    with FakeServer(answer, **server_knobs) as server:
+        knobs = {"max_retries": 0, **knobs}
+        yield server, OpenAIEndpoint(kind="openai", base_url=server.base_url, model="fake", **knobs)
+
+
+def proper(messages: Messages) -> str:
+    """What a good teacher would say to each kind."""
+    return "It is a circle." if "in detail" in messages[0]["content"] else GOOD
+
+
+def test_the_scripted_teacher_fills_the_mix_without_a_rejection(bench: Bench) -> None:
+    built = bench.build(samples=79)
+    samples = bench.samples()
+    kinds = [sample.kind for sample in samples]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {"conversation": 29, "detail": 12, "complex": 38}
+    assert [built.counts[name] for name in ("samples", "conversation", "detail", "complex")] == [79, 29, 12, 38]
+    assert built.counts["rejected"] == 0
+    assert built.counts["turns"] == sum(len(sample.conversations) for sample in samples)
+    assert built.facts["teacher"] == "scripted-teacher"
+    assert bench.rejected() == []
+
+
+def test_samples_are_sorted_and_begin_with_their_image(bench: Bench) -> None:
+    bench.build()
+    samples = bench.samples()
+    assert [sample.id for sample in samples] == sorted({sample.id for sample in samples})
+    known = {annotated(number).id for number in range(30)}
+    for sample in samples:
+        assert sample.image in known
+        assert sample.id.startswith(f"{sample.image}-{sample.kind}")
+        assert sample.conversations[0].text.startswith(f"{IMAGE_TOKEN}\n")
+
+
+def test_equal_input_gives_equal_files_with_and_without_a_ledger(bench: Bench, tmp_path: Path, images: Path) -> None:
+    bench.build()
+    first = bench.files()
+    again = bench.build()
+    assert again.counts["asked"] == 0 and again.counts["from_ledger"] == 40
+    assert bench.files() == first
+    (tmp_path / "fresh").mkdir()
+    fresh = Bench(tmp_path / "fresh", images)
+    assert fresh.build().counts["asked"] == 40
+    assert fresh.files() == first
+
+
+def test_the_order_in_which_answers_arrive_does_not_show(bench: Bench, tmp_path: Path, images: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Bench(tmp_path / "other", images)
+    with serving(proper, concurrency=1) as (_, alone):
+        bench.build(alone)
+
+    def at_odd_times(messages: Messages) -> str:
+        time.sleep(len(messages[-1]["content"]) % 5 / 200)
+        return proper(messages)
+
+    with serving(at_odd_times) as (_, together):
+        other.build(together.model_copy(update={"concurrency": 8}))
+    assert other.files() == bench.files()
+
+
+def test_another_seed_asks_about_other_images(bench: Bench) -> None:
+    bench.build(samples=10)
+    first = bench.files()
+    bench.build(samples=10, seed=1)
+    assert bench.files() != first
+
+
+def test_a_nonsense_teacher_fails_with_the_reasons_counted_and_is_left_early(bench: Bench, tmp_path: Path) -> None:
+    write_images(bench.images, [annotated(number) for number in range(300)])
+    with serving(lambda messages: "blah", concurrency=8) as (server, teacher), pytest.raises(DataError) as caught:
+        bench.build(teacher, samples=550, max_attempts=1, max_rejected_share=0.4, mix=Mix(detail=0))
+    assert "form 250" in str(caught.value) and "max_rejected_share=0.4" in str(caught.value)
+    assert server.asked == 250
+
+
+def test_nonsense_for_some_is_rejected_and_counted_after_all_attempts(bench: Bench) -> None:
+    def partly(messages: Messages) -> str:
+        return "blah" if "reasoning" in messages[0]["content"] else proper(messages)
+
+    with serving(partly) as (server, teacher):
+        built = bench.build(teacher, samples=40, max_attempts=3, max_rejected_share=0.6)
+    number = built.counts["rejected"]
+    assert number == 19 and built.counts["complex"] == 0 and built.counts["samples"] == 21
+    assert built.facts["rejected_by_reason"] == {"form": 19}
+    assert server.asked == built.counts["asked"] == 21 + 3 * 19
+    rows = bench.rejected()
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    assert rows[0].keys() == {"id", "kind", "reason", "reply", "attempts"}
+    assert (rows[0]["kind"], rows[0]["reply"], rows[0]["attempts"]) == ("complex", "blah", 3)
+    assert rows[0]["reason"].startswith("form: ")
+
+
+def test_a_reply_that_fails_is_asked_again_with_the_reason_and_can_be_mended(bench: Bench) -> None:
+    def mended(messages: Messages) -> str:
+        complained = messages[-1]["content"].startswith("That reply cannot be used")
+        return proper(messages) if complained else "The caption says: a circle."
+
+    with serving(mended) as (server, teacher):
+        built = bench.build(teacher, samples=6)
+    assert (built.counts["samples"], built.counts["rejected"], server.asked) == (6, 0, 12)
+    told = server.seen.requests[-1]["messages"][-2:]
+    assert told[0] == {"role": "assistant", "content": "The caption says: a circle."}
+    assert "caption" in told[1]["content"].lower()
+
+
+def test_no_key_is_asked_twice_over_two_runs(bench: Bench) -> None:
+    with serving(proper) as (server, teacher):
+        bench.build(teacher, samples=20)
+        more = bench.build(teacher, samples=20, max_attempts=2)
+    assert server.asked == 20
+    assert (more.counts["asked"], more.counts["from_ledger"]) == (0, 20)
+
+
+def test_what_the_ledger_saved_is_told_apart_from_what_was_spent(bench: Bench) -> None:
+    with serving(proper, usd_per_million_output=1e6) as (_, teacher):
+        first = bench.build(teacher, samples=10)
+        second = bench.build(teacher, samples=10)
+    spent = first.facts["usd_spent"]
+    assert isinstance(spent, float) and spent > 0
+    assert (first.facts["usd_saved"], second.facts["usd_spent"], second.facts["usd_saved"]) == (0, 0, spent)
+    assert second.counts["output_tokens"] == first.counts["output_tokens"] > 0
+
+
+def test_the_budget_stops_the_stage_and_more_of_it_asks_only_for_the_rest(bench: Bench) -> None:
+    with serving(proper, usd_per_million_output=1e5, max_tokens=10, concurrency=2) as (server, teacher):
+        with pytest.raises(BudgetExhausted, match=r"generate\.budget_usd"):
+            bench.build(teacher, budget=6.0, samples=20)
+        paid = server.asked
+        assert 0 < paid < 20
+        built = bench.build(teacher, budget=100.0, samples=20)
+    assert built.counts["from_ledger"] == paid
+    assert server.asked == 20
+
+
+def test_an_endpoint_that_refuses_single_requests_costs_only_those(bench: Bench) -> None:
+    with serving(proper, faults=[status(400)] * 2, concurrency=1) as (_, teacher):
+        built = bench.build(teacher, samples=10, max_attempts=1)
+    assert (built.counts["samples"], built.counts["rejected"]) == (8, 2)
+    assert built.facts["rejected_by_reason"] == {"endpoint": 2}
+
+
+def test_an_endpoint_that_goes_away_ends_the_stage_and_what_was_answered_is_kept(bench: Bench) -> None:
+    with serving(proper, concurrency=1) as (server, teacher):
+        server.faults = [fine()] * 7 + [status(500)] * 1000
+        with pytest.raises(EndpointError, match="in a row"):
+            bench.build(teacher, samples=30)
+        server.faults = []
+        before = server.asked
+        built = bench.build(teacher, samples=30)
+    assert built.counts["from_ledger"] == 7
+    assert server.asked - before == 23
+
+
+def test_kill_9_in_the_middle_and_the_next_run_asks_only_for_the_rest(bench: Bench, tmp_path: Path) -> None:
+    with serving(proper, latency=0.02, concurrency=2) as (server, teacher):
+        code = f"""
+from pathlib import Path
+from configs.schema import GenerateConfig, OpenAIEndpoint
+from tasks.chat import make_client
+from tasks.generate.run import build_conversations
+from tasks.ledger import Ledger, LedgerAsker
+from tasks.progress import Silent
+teacher = OpenAIEndpoint.model_validate_json({teacher.model_dump_json()!r})
+asker = LedgerAsker(Ledger({bench.url!r}), make_client(teacher, "key", "teacher"), "teacher")
+config = GenerateConfig(teacher=teacher, samples=70)
+build_conversations(Path({str(tmp_path)!r}), Path({str(bench.images)!r}), config, 0, asker, Silent())
+"""
+        worker = subprocess.Popen([sys.executable, "-c", code])
+        while server.asked < 20 and worker.poll() is None:
+            time.sleep(0.01)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+        with closing(Ledger(bench.url)) as ledger:
+            under_way = len(ledger.open_requests())
+        server.latency = 0.0
+        built = bench.build(teacher, samples=70)
+    assert 0 < under_way <= 2
+    assert built.counts["samples"] == 70
+    assert built.counts["from_ledger"] >= 18
+    assert server.asked <= 70 + under_way
+
+
+def test_images_without_captions_are_left_out_and_counted(bench: Bench) -> None:
+    silent = annotated(99).model_copy(update={"captions": (" ",)})
+    write_images(bench.images, [annotated(0), silent])
+    built = bench.build(samples=5)
+    assert built.counts["images_without_captions"] == 1
+    assert {sample.image for sample in bench.samples()} == {annotated(0).id}
+
+
+def test_no_caption_at_all_is_an_error_that_says_so(bench: Bench) -> None:
+    write_images(bench.images, [annotated(0).model_copy(update={"captions": ()})])
+    with pytest.raises(DataError, match="no image has a caption"):
+        bench.build()
+
+
+def test_captions_of_another_world_are_no_crash(bench: Bench) -> None:
+    strange = AnnotatedImage.model_validate({
+        "id": "000000012748", "file": "x.jpg", "width": 640, "height": 480, "sha256": "",
+        "captions": ["A man and a horse\u2028outside.", "the horse: [eats", "A red circle sign?"],
+        "boxes": [
+            {"category": "person", "box": [0.1, 0.1, 0.2, 0.9]}, {"category": "horse", "box": [0.5, 0.1, 0.9, 0.9]},
+        ],
+    })
+    write_images(bench.images, [strange])
+    built = bench.build(samples=9, max_rejected_share=1.0)
+    assert built.counts["samples"] + built.counts["rejected"] == 9
+    assert built.counts["samples"] > 0
