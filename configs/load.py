@@ -17,6 +17,7 @@ from configs.errors import ConfigError
 from configs.schema import Experiment
 
 EXPERIMENTS = Path(__file__).resolve().parent / "experiments"
+DEEPSPEED = Path(__file__).resolve().parent / "deepspeed"
 
 
 def experiment_ids() -> list[str]:
@@ -33,6 +34,15 @@ def load_experiment(experiment: str, overrides: Sequence[str] = ()) -> Experimen
     for override in overrides:
         _apply(tree, override)
     return validate(tree)
+
+
+def deepspeed_file(name: str) -> Path:
+    """The DeepSpeed configuration of a name. Raises ConfigError naming those there are."""
+    path = DEEPSPEED / f"{name}.json"
+    if not path.is_file():
+        known = sorted(file.stem for file in DEEPSPEED.glob("*.json"))
+        raise ConfigError(f"no DeepSpeed configuration {name!r}; there are: {', '.join(known)}")
+    return path
 
 
 def validate(tree: dict[str, Any]) -> Experiment:

@@ -156,7 +156,7 @@ class MicroVision(Knobs):
 
     kind: Literal["micro_clip"]
     image_size: PositiveInt = 64
-    patch_size: PositiveInt = 8
+    patch_size: PositiveInt = 16
     hidden: PositiveInt = 128
     layers: PositiveInt = 4
     heads: PositiveInt = 4
@@ -173,16 +173,16 @@ class MicroLanguage(Knobs):
 
     kind: Literal["micro_llama"]
     vocab: PositiveInt = 1024
-    hidden: PositiveInt = 192
+    hidden: PositiveInt = 128
     layers: PositiveInt = 4
-    heads: PositiveInt = 6
-    intermediate: PositiveInt = 512
+    heads: PositiveInt = 4
+    intermediate: PositiveInt = 384
     max_position: PositiveInt = 1024
-    rope_theta: PositiveFloat = 1000.0
+    rope_theta: PositiveFloat = 10000.0
     initializer_range: PositiveFloat = 0.06
     documents: PositiveInt = 12000
-    steps: PositiveInt = 300
-    batch_tokens: PositiveInt = 6000
+    steps: PositiveInt = 400
+    batch_tokens: PositiveInt = 2000
     lr: PositiveFloat = 2e-3
 
 

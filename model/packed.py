@@ -40,6 +40,11 @@ class Segments:
     groups: tuple[SegmentGroup, ...]
     restore: Tensor
 
+    def to(self, device: torch.device) -> Segments:
+        """The same on another device."""
+        groups = tuple(SegmentGroup(group.gather.to(device)) for group in self.groups)
+        return Segments(groups, self.restore.to(device))
+
 
 def segments_of(lengths: Sequence[int]) -> Segments:
     """The segments of a row whose samples of these lengths stand one behind the other."""
@@ -123,6 +128,13 @@ class Row:
     pixel_values: Tensor
     real_images: bool
 
+    def to(self, device: torch.device) -> Row:
+        """The same on another device."""
+        return Row(
+            self.input_ids.to(device), self.position_ids.to(device), self.segments.to(device), self.predict.to(device),
+            self.targets.to(device), self.pixel_values.to(device), self.real_images,
+        )
+
     @property
     def tokens(self) -> int:
         """Tokens in the row."""
@@ -196,7 +208,8 @@ class PackedLlava(nn.Module):
         """Projected image features, [images, features, hidden]."""
         model = self.llava.model
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.vision_frozen):
-            states = model.vision_tower(pixel_values, output_hidden_states=True).hidden_states
+            tower = model.vision_tower
+            states = tower(pixel_values.to(tower.dtype), output_hidden_states=True).hidden_states
             picked = states[self.config.vision_feature_layer]
             if self.config.vision_feature_select_strategy == "default":
                 picked = picked[:, 1:]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,13 +16,15 @@ from configs.schema import MicroVision
 from model.images import ImageTransform, transform_of
 from tasks.base.history import History
 from tasks.base.optimizer import MasterAdamW
+from tasks.base.tokenizer import train_tokenizer
 from tasks.world.captions import captions
 from tasks.world.render import render
-from tasks.world.scene import make_scene, seeded
+from tasks.world.scene import Scene, make_scene, seeded
 
 CAPTION_WEIGHTS = (4, 4, 1, 1, 1)
 """How often each of a scene's captions is drawn: the first two say everything, the others suit many scenes."""
 TEXT_TOKENS = 48
+TEXT_VOCAB = 512
 
 
 def micro_clip_config(config: MicroVision, tokenizer: PreTrainedTokenizerFast) -> CLIPConfig:
@@ -57,13 +58,19 @@ def image_processor(config: MicroVision) -> CLIPImageProcessorPil:
     return CLIPImageProcessorPil(size={"shortest_edge": config.image_size}, crop_size=side)
 
 
-def train_clip(folder: Path, config: MicroVision, tokenizer: PreTrainedTokenizerFast, seed: int, history: History) -> None:
-    """Train the micro CLIP and save its vision half, with the image processor, as a Hugging Face folder."""
+def train_clip(folder: Path, config: MicroVision, seed: int, history: History) -> int:
+    """Train the micro CLIP and save its vision half, with the image processor, as a Hugging Face folder.
+
+    Returns the parameters of the vision half.
+    """
+    scenes = [make_scene(seed, "pretraining", index, "training") for index in range(config.scenes)]
+    written = [captions(scene) for scene in scenes]
+    tokenizer = train_tokenizer((text for five in written for text in five), TEXT_VOCAB)
     torch.manual_seed(seed)
     # Explicit attention: on CPU its backward over such short sequences is several times that of the fused kernel.
     model = CLIPModel._from_config(micro_clip_config(config, tokenizer), attn_implementation="eager")
     processor = image_processor(config)
-    pixels, texts = _scenes(config, transform_of(processor, "square"), tokenizer, seed)
+    pixels, texts = _scenes(scenes, written, transform_of(processor, "square"), tokenizer)
     optimizer = MasterAdamW(model, config.lr, config.steps)
     model.train()
     for step, (images, ids) in enumerate(_batches(pixels, texts, config, seed, tokenizer.pad_token_id)):
@@ -76,6 +83,7 @@ def train_clip(folder: Path, config: MicroVision, tokenizer: PreTrainedTokenizer
     model.float()
     model.vision_model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    return int(model.vision_model.num_parameters())
 
 
 def contrastive_loss(logits_per_image: Tensor) -> Tensor:
@@ -86,21 +94,14 @@ def contrastive_loss(logits_per_image: Tensor) -> Tensor:
 
 
 def _scenes(
-    config: MicroVision, transform: ImageTransform, tokenizer: PreTrainedTokenizerFast, seed: int
+    scenes: Sequence[Scene], written: Sequence[Sequence[str]], transform: ImageTransform,
+    tokenizer: PreTrainedTokenizerFast,
 ) -> tuple[Tensor, list[list[list[int]]]]:
     """Pixels [scenes, 3, size, size] and each scene's captions as token ids."""
-    size = config.image_size
-    pixels = np.empty((config.scenes, 3, size, size), np.float32)
-    texts = []
-    for index in range(config.scenes):
-        scene = make_scene(seed, "pretraining", index, "training")
-        pixels[index] = transform.of(render(scene, size)).numpy()
-        texts.append(list(captions(scene)))
-    flat = tokenizer([text for five in texts for text in five], add_special_tokens=False)["input_ids"]
-    framed = [
-        [tokenizer.bos_token_id, *ids[: TEXT_TOKENS - 2], tokenizer.eos_token_id] for ids in flat
-    ]
-    return torch.from_numpy(pixels).to(torch.bfloat16), [framed[at : at + 5] for at in range(0, len(framed), 5)]
+    pixels = torch.stack([transform.of(render(scene, transform.size)).to(torch.bfloat16) for scene in scenes])
+    flat = tokenizer([text for five in written for text in five], add_special_tokens=False)["input_ids"]
+    framed = [[tokenizer.bos_token_id, *ids[: TEXT_TOKENS - 2], tokenizer.eos_token_id] for ids in flat]
+    return pixels, [framed[at : at + 5] for at in range(0, len(framed), 5)]
 
 
 def _batches(

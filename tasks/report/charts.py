@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from tasks.report.inputs import Curve
 
 WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 52, 24, 14, 46
 MOST_POINTS = 400
 FEW_POINTS = 30
 """A curve of fewer points is not smoothed, its points are drawn."""

@@ -157,6 +157,7 @@ def _environment() -> Environment:
         "row_name": words.row_name,
         "score_name": words.score_name,
         "figure": words.figure,
+        "grade": words.grade,
         "signed": words.signed,
         "thousands": words.count,
         "duration": words.duration,

@@ -45,6 +45,11 @@ def figure(value: float | None, digits: int = 1) -> str:
     return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
 
 
+def grade(value: float) -> str:
+    """A judge's score: 7, or 6.5 from a judge who gives halves."""
+    return f"{value:g}"
+
+
 def signed(value: float, digits: int = 1) -> str:
     """A difference with its sign, a true minus."""
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,1 @@
+"""Stages align and instruct: training on Ray workers with DeepSpeed."""

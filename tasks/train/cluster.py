@@ -1,0 +1,100 @@
+"""Ray: start one for the time of a run, or join an existing cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import EnvironmentProblem
+
+PROJECT = Path(__file__).resolve().parents[2]
+WORKER_VARIABLES = ("TORCH_EXTENSIONS_DIR", "DS_ACCELERATOR", "HF_HUB_OFFLINE", "PATH", "DO_NOT_TRACK")
+SOCKET_PATH = 107
+"""Longest path of a Unix socket; Ray puts some 60 characters behind its temporary folder."""
+
+_starting = threading.Lock()
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """Where Ray runs. `address` None: a cluster of our own on this machine, its files under `temp`."""
+
+    address: str | None
+    temp: Path
+    cpus: int = 2
+    verbose: bool = False
+
+
+def connect(settings: RaySettings) -> None:
+    """Start or join the cluster; does nothing when connected. Safe to call from several threads.
+
+    Raises EnvironmentProblem when Ray does not come up.
+    """
+    import ray
+
+    with _starting:
+        if ray.is_initialized():
+            return
+        try:
+            ray.init(
+                address=settings.address,
+                runtime_env={"env_vars": worker_environment()},
+                log_to_driver=settings.verbose,
+                logging_level=logging.WARNING if settings.verbose else logging.ERROR,
+                configure_logging=False,
+                namespace="llavaflow",
+                **({} if settings.address else _own_cluster(settings)),
+            )
+        except (ConnectionError, RuntimeError, TimeoutError, OSError) as error:
+            where = settings.address or "a cluster of our own"
+            raise EnvironmentProblem(f"Ray ({where}) did not come up: {' '.join(str(error).split())[:300]}") from error
+
+
+def warm_up(settings: RaySettings) -> threading.Thread:
+    """Start the cluster in the background, so that it is up when training begins. A failure shows on `connect`."""
+
+    def start() -> None:
+        try:
+            connect(settings)
+        except EnvironmentProblem as problem:
+            logging.getLogger(__name__).debug("warm-up failed, training will try again: %s", problem)
+
+    thread = threading.Thread(target=start, name="ray-warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def shut_down() -> None:
+    """Leave the cluster; one of our own ends with all its processes."""
+    import ray
+
+    with _starting:
+        if ray.is_initialized():
+            ray.shutdown()
+
+
+def worker_environment() -> dict[str, str]:
+    """Environment of workers: they find the project's packages, and what is set here for the libraries."""
+    passed = {name: os.environ[name] for name in WORKER_VARIABLES if name in os.environ}
+    path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
+    return passed | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _own_cluster(settings: RaySettings) -> dict[str, Any]:
+    if len(str(settings.temp)) > SOCKET_PATH - 62:
+        raise EnvironmentProblem(
+            f"the path {settings.temp} is too long for Ray's sockets; set LLAVAFLOW_RAY_TEMP to a short folder"
+        )
+    settings.temp.mkdir(parents=True, exist_ok=True)
+    return {
+        # One more than the workers ask for: Ray Train's controller and our progress board take none, yet the
+        # placement group must never wait for a slot that a dying worker still holds.
+        "num_cpus": settings.cpus,
+        "include_dashboard": False,
+        "object_store_memory": 100_000_000,
+        "_temp_dir": str(settings.temp),
+    }

@@ -1,0 +1,111 @@
+"""One optimizer step with DeepSpeed: the loss of the step's samples, however they are packed and spread.
+
+loss = sum over the step's supervised tokens / their number over all ranks. DeepSpeed averages gradients over ranks, so
+each rank's share is multiplied by the number of ranks. Accumulation boundaries are set by hand, because the number of
+rows differs from step to step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from configs.schema import StageConfig
+from model.packed import PackedLlava, Row
+from model.stages import PROJECTOR, part_of
+from tasks.errors import NonFiniteLoss
+from tasks.train.schedule import rate
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step gave, the same on every rank. `loss` is the mean over supervised tokens."""
+
+    loss: float
+    grad_norm: float
+    lr: float
+
+
+def parameter_groups(model: nn.Module, config: StageConfig) -> list[dict[str, Any]]:
+    """Trainable parameters by learning rate and decay: the projector may have its own rate, norms and biases no decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            lr = config.projector_lr if config.projector_lr and part_of(name) == PROJECTOR else config.lr
+            decay = 0.0 if parameter.ndim < 2 else config.weight_decay
+            groups.setdefault((lr, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": decay}
+        for (lr, decay), parameters in groups.items()
+    ]
+
+
+class Engine:
+    """A DeepSpeed engine that knows what a step is."""
+
+    def __init__(self, model: PackedLlava, config: StageConfig, steps: int, deepspeed_config: dict[str, Any]) -> None:
+        import deepspeed
+
+        self.config, self.steps = config, steps
+        groups = parameter_groups(model, config)
+        self._base_rates = [group["base_lr"] for group in groups]
+        optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+        self.deepspeed, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config)
+        self.ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+    def step(self, step: int, rows: Sequence[Row], supervised: int) -> StepResult:
+        """Update the weights by the rows of this rank. `supervised` counts tokens over all ranks.
+
+        Raises NonFiniteLoss, with the weights as they were, when loss or gradient is not finite.
+        """
+        factor = rate(step, self.steps, self.config.warmup_share)
+        for group, base in zip(self.deepspeed.optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = base * factor
+        total = torch.zeros(())
+        for at, row in enumerate(rows):
+            self.deepspeed.set_gradient_accumulation_boundary(is_boundary=at == len(rows) - 1)
+            summed = self.deepspeed(self._on_device(row))
+            self.deepspeed.backward(summed * (self.ranks / supervised), scale_wrt_gas=False)
+            total += summed.detach().float().cpu()
+        loss = self._over_ranks(total) / supervised
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(f"step {step + 1}: the loss is {loss}; lower the learning rate, or look at its samples")
+        norm = self._grad_norm()
+        if not math.isfinite(norm):
+            raise NonFiniteLoss(f"step {step + 1}: the gradient norm is {norm}; lower the learning rate")
+        self.deepspeed.step()
+        return StepResult(loss, norm, self.config.lr * factor)
+
+    def _grad_norm(self) -> float:
+        """Norm of the whole gradient before clipping, over all ranks. ZeRO keeps it in its optimizer."""
+        return float(self.deepspeed.optimizer.scaled_global_norm())
+
+    def _over_ranks(self, value: torch.Tensor) -> float:
+        if self.ranks > 1:
+            value = value.to(self.deepspeed.device)
+            torch.distributed.all_reduce(value)
+        return float(value)
+
+    def _on_device(self, row: Row) -> Row:
+        return row if self.deepspeed.device.type == "cpu" else row.to(self.deepspeed.device)
+
+
+def deepspeed_settings(base: dict[str, Any], config: StageConfig, precision: str, ranks: int) -> dict[str, Any]:
+    """The DeepSpeed configuration of a stage: the named file, plus what follows from the experiment.
+
+    The batch sizes count rows, one a micro step; how many there are in a step is ours to say (see the module).
+    """
+    return base | {
+        "train_micro_batch_size_per_gpu": 1,
+        "train_batch_size": ranks,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": config.grad_clip,
+        "bf16": {"enabled": precision == "bf16"},
+        "steps_per_print": 2**31,
+        "wall_clock_breakdown": False,
+    }

@@ -1,0 +1,45 @@
+"""What a training worker is told: plain values, so that it travels to any node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.schema import StageConfig, TrainConfig
+from model.stages import PLANS, Stage
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of training. Paths are readable on every worker."""
+
+    stage: Stage
+    train: TrainConfig
+    seed: int
+    start: Path
+    """A BaseModels folder to assemble (align), or a model folder to go on with."""
+    shards: Path
+    survey: Path
+    steps: int
+    deepspeed: dict[str, Any]
+
+    @property
+    def config(self) -> StageConfig:
+        """The stage's part of the configuration."""
+        return stage_config(self.train, self.stage)
+
+    @property
+    def stage_samples(self) -> str:
+        """Which samples of the shards the stage reads."""
+        return PLANS[self.stage].samples
+
+    @property
+    def template(self) -> str:
+        """The template of the stage: its own, else what the recipe fixes, else the experiment's."""
+        return self.config.template or PLANS[self.stage].template or self.train.template
+
+
+def stage_config(train: TrainConfig, stage: Stage) -> StageConfig:
+    """The configuration of a stage. The task stage uses that of instruct."""
+    return train.stages.align if stage is Stage.ALIGN else train.stages.instruct

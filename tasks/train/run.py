@@ -1,0 +1,170 @@
+"""Stages align and instruct, seen from the driver: survey the samples, fit on Ray, keep the finished model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from configs.load import deepspeed_file
+from configs.schema import Experiment
+from model.build import assemble, load
+from model.stages import PLANS, Stage
+from model.templates import template_named
+from tasks.errors import NonFiniteLoss, TrainingError
+from tasks.progress import Progress
+from tasks.shards import ShardReader
+from tasks.stages import Built
+from tasks.train.board import Board, Line, Watcher
+from tasks.train.cluster import RaySettings, connect
+from tasks.train.job import Job
+from tasks.train.schedule import total_steps
+from tasks.train.survey import look_at
+from tasks.train.worker import FINAL, train_loop_per_worker
+
+
+def build_checkpoint(
+    folder: Path, stage: Stage, start: Path, shards: Path, experiment: Experiment, work: Path, cluster: RaySettings,
+    progress: Progress,
+) -> Built:
+    """Train one stage and write the checkpoint that `tasks.artifacts.Checkpoint` describes.
+
+    `start` is the folder of a BaseModels (align) or of the Checkpoint to go on from. `work` outlives a crash: called
+    again with the same one, training goes on from its last checkpoint. It is removed when all is done.
+
+    Raises DataError for too few samples, NonFiniteLoss, TrainingError when workers fail for good, EnvironmentProblem.
+    """
+    connect(cluster)
+    work.mkdir(parents=True, exist_ok=True)
+    job, found = _prepare(stage, start, shards, experiment, work, progress)
+    final = _fit(job, work, progress)
+    shutil.copytree(final / "model", folder / "model")
+    told = json.loads((final / "history.json").read_text())
+    _write_lines(folder / "metrics.jsonl", told["history"])
+    _write_lines(folder / "samples.jsonl", found)
+    shutil.rmtree(work)
+    return _built(job, told, found)
+
+
+def _prepare(
+    stage: Stage, start: Path, shards: Path, experiment: Experiment, work: Path, progress: Progress
+) -> tuple[Job, list[dict[str, str]]]:
+    train = experiment.train
+    job = Job(
+        stage=stage,
+        train=train,
+        seed=experiment.seed,
+        start=start if stage is Stage.ALIGN else start / "model",
+        shards=shards,
+        survey=work / "survey.npz",
+        steps=1,
+        deepspeed=json.loads(deepspeed_file(train.deepspeed).read_text(encoding="utf-8")),
+    )
+    assembled = (
+        assemble(job.start, train.projector.kind, train.projector.feature_layer, train.image_aspect, job.seed)
+        if stage is Stage.ALIGN
+        else load(job.start)
+    )
+    tokenizer = assembled.conversations(template_named(job.template))
+    with ShardReader(shards, PLANS[stage].samples) as reader:
+        found = look_at(reader, tokenizer, job.config.max_length, job.config.batch, progress)
+    found.survey.save(job.survey)
+    if found.quarantined:
+        progress.note(f"{len(found.quarantined)} samples quarantined: {found.quarantined[0]['reason']}")
+    steps = total_steps(job.config, len(found.survey.numbers))
+    wrong = [{**line, "outcome": "quarantined"} for line in found.quarantined]
+    wrong += [{**line, "outcome": "truncated"} for line in found.truncated]
+    return Job(**{**vars(job), "steps": steps}), wrong
+
+
+def _fit(job: Job, work: Path, progress: Progress) -> Path:
+    """Run the workers to the end. Returns the folder of the finished model.
+
+    A finished fit that was not yet published (killed in between) is found by its marker and not run again: Ray would
+    call the training function once more.
+    """
+    run_folder = work / "ray"
+    if done := _finished(run_folder):
+        return done
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    train = job.train
+    board = ray.remote(num_cpus=0)(Board).remote()
+    resources: dict[str, float] = {"CPU": train.cpus_per_worker}
+    if train.gpus_per_worker:
+        resources["GPU"] = train.gpus_per_worker
+    trainer = TorchTrainer(
+        train_loop_per_worker,
+        train_loop_config={"job": job, "board": board},
+        torch_config=TorchConfig(backend="nccl" if train.gpus_per_worker else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=train.workers, use_gpu=bool(train.gpus_per_worker), resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=str(work),
+            failure_config=FailureConfig(max_failures=train.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    with Watcher(board, lambda line: _show(progress, line)):
+        try:
+            trainer.fit()
+        except Exception as error:
+            raise _cause(error) from error
+    if done := _finished(run_folder):
+        return done
+    raise TrainingError(f"the workers ended without a finished model; see the logs under {run_folder}")
+
+
+def _finished(run_folder: Path) -> Path | None:
+    return next((marker.parent for marker in sorted(run_folder.glob(f"checkpoint_*/{FINAL}"))), None)
+
+
+def _show(progress: Progress, line: Line) -> None:
+    progress.update(
+        int(line["step"]), int(line["steps"]), loss=round(float(line["loss"]), 3), rate=f"{line['tokens_per_second']} tok/s"
+    )
+
+
+def _cause(error: Exception) -> TrainingError:
+    """The worker's own error where there is one: Ray wraps it in its own and in the text of a trace."""
+    for worker_error in getattr(error, "worker_failures", {}).values():
+        cause = getattr(worker_error, "cause", None) or worker_error
+        if isinstance(cause, NonFiniteLoss):
+            return cause
+    last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return TrainingError(f"training failed: {last}; run again to go on from the last checkpoint")
+
+
+def _built(job: Job, told: dict[str, Any], found: list[dict[str, str]]) -> Built:
+    history, seconds = told["history"], told["seconds"]
+    outcomes = Counter(line["outcome"] for line in found)
+    tokens = sum(int(line["tokens"]) for line in history)
+    facts: dict[str, JsonValue] = {
+        "loss_first": history[0]["loss"],
+        "loss_last": history[-1]["loss"],
+        "tokens_per_second": round(tokens / max(1e-9, sum(seconds))),
+        "step_seconds": seconds,
+        "template": job.template,
+        "workers": job.train.workers,
+    }
+    counts = {
+        "steps": job.steps,
+        "samples": sum(int(line["samples"]) for line in history),
+        "tokens": tokens,
+        "supervised_tokens": sum(int(line["supervised_tokens"]) for line in history),
+        "quarantined": outcomes["quarantined"],
+        "truncated": outcomes["truncated"],
+    }
+    return Built(counts=counts, facts=facts)
+
+
+def _write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,115 @@
+"""What each rank does in each step: a pure function of the step, then the rows, read ahead by a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from model.build import Assembled
+from model.order import StepOrder
+from model.packed import Row, collate
+from model.packing import spread
+from model.tokenize import ConversationTokenizer
+from tasks.shards import ShardReader
+from tasks.train.survey import Survey
+
+AHEAD = 2
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One step for one rank: `rows` of survey positions; totals are over all ranks."""
+
+    step: int
+    rows: list[list[int]]
+    tokens: int
+    supervised: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans steps. Nothing in it depends on time, on other ranks, or on steps before."""
+
+    survey: Survey
+    order: StepOrder
+    rank: int
+    ranks: int
+    row_tokens: int
+
+    def plan(self, step: int) -> StepPlan:
+        """The plan of a step for this rank."""
+        taken = self.order.step(step)
+        lengths = [int(self.survey.lengths[at]) for at in taken]
+        rows = spread(lengths, self.ranks, self.row_tokens)[self.rank]
+        return StepPlan(
+            step=step,
+            rows=[[taken[at] for at in row] for row in rows],
+            tokens=sum(lengths),
+            supervised=int(sum(self.survey.supervised[at] for at in taken)),
+            samples=len(taken),
+        )
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Makes the rows of a plan out of shards."""
+
+    reader: ShardReader
+    survey: Survey
+    tokenizer: ConversationTokenizer
+    assembled: Assembled
+    max_length: int
+
+    def rows(self, plan: StepPlan) -> list[Row]:
+        """The rows of a plan, as tensors."""
+        return [self._row(positions) for positions in plan.rows]
+
+    def _row(self, positions: list[int]) -> Row:
+        transform = self.assembled.transform()
+        numbers = [int(self.survey.numbers[at]) for at in positions]
+        samples = [self.tokenizer.encode(self.reader.sample(number), self.max_length) for number in numbers]
+        images = [image for number in numbers if (image := self.reader.image_bytes(number)) is not None]
+        pad = int(self.assembled.tokenizer.pad_token_id or 0)
+        return collate(samples, [transform(image) for image in images], transform.dummy(), pad)
+
+
+def read_ahead(
+    first: int, last: int, plan: Callable[[int], StepPlan], read: Callable[[StepPlan], list[Row]]
+) -> Iterator[tuple[StepPlan, list[Row]]]:
+    """Plans and rows of steps `first` .. `last` - 1, prepared by a thread a few steps ahead.
+
+    What goes wrong in the thread is raised here.
+    """
+    ready: queue.Queue[tuple[StepPlan, list[Row]] | BaseException] = queue.Queue(maxsize=AHEAD)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for step in range(first, last):
+                planned = plan(step)
+                item = (planned, read(planned))
+                while not stop.is_set():
+                    try:
+                        ready.put(item, timeout=0.2)
+                        break
+                    except queue.Full:
+                        continue
+                if stop.is_set():
+                    return
+        except BaseException as error:
+            ready.put(error)
+
+    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        for _ in range(first, last):
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join(timeout=5)
