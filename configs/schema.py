@@ -293,6 +293,8 @@ class LlavaBenchConfig(Knobs):
     context: str = "context.jsonl"
     references: str = "answers_gpt4.jsonl"
     images: str = "images"
+    rules: str | None = None
+    """An official rule.json, under the set's root; without it the judge is given the project's own rules."""
     judge: Endpoint
     max_new_tokens: PositiveInt = 96
     max_failed_share: Share = 0.2

@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     """Endpoint of an S3 that is not Amazon's; keys come from the usual AWS_* variables."""
     ray_address: str | None = None
     """An existing Ray cluster; default is one of our own for the time of the run."""
+    ray_temp: Path | None = None
+    """Folder of our own cluster's logs and sockets; default is `ray/` under the root. Its path has to be short."""
 
     def home(self) -> Path:
         """The root as an absolute path."""

@@ -17,6 +17,7 @@ SOCKET_PATH = 107
 """Longest path of a Unix socket; Ray puts some 60 characters behind its temporary folder."""
 
 _starting = threading.Lock()
+_over = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,19 @@ def connect(settings: RaySettings) -> None:
 
 
 def warm_up(settings: RaySettings) -> threading.Thread:
-    """Start the cluster in the background, so that it is up when training begins. A failure shows on `connect`."""
+    """Start the cluster in the background, so that it is up when training begins. A failure shows on `connect`.
+
+    The thread stays until `shut_down`: Ray has its processes die with the thread that started them.
+    """
 
     def start() -> None:
         try:
             connect(settings)
         except EnvironmentProblem as problem:
             logging.getLogger(__name__).debug("warm-up failed, training will try again: %s", problem)
+        _over.wait()
 
+    _over.clear()
     thread = threading.Thread(target=start, name="ray-warm-up", daemon=True)
     thread.start()
     return thread
@@ -75,6 +81,7 @@ def shut_down() -> None:
     with _starting:
         if ray.is_initialized():
             ray.shutdown()
+        _over.set()
 
 
 def worker_environment() -> dict[str, str]:

@@ -1,0 +1,245 @@
+"""The `llavaflow` command. Heavy imports stand inside commands, so that help and errors come at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from configs.errors import LlavaflowError
+from flows.score import app as score
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import JsonValue
+
+    from tasks.register.registry import MlflowRegistry
+
+app = typer.Typer(
+    help="LLaVA as a pipeline: images with captions in, a promoted model and a report out.", no_args_is_help=True,
+    add_completion=False, pretty_exceptions_enable=False,
+)
+app.add_typer(score, name="score")
+
+Experiment = Annotated[str, typer.Argument(help="Id of an experiment, or path of a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one knob.")]
+Tag = Annotated[str, typer.Option("--tag", help="A word to find the run by.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what libraries log, too.")]
+Model = Annotated[str, typer.Option("--model", help="Name in the registry.")]
+
+
+@app.command()
+def run(
+    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """The whole pipeline: from images to a promotion decision and a report."""
+    _drive(experiment, overrides, tag, None, as_json, verbose)
+
+
+@app.command()
+def plan(experiment: Experiment = "shapes", overrides: Overrides = None, as_json: Json = False) -> None:
+    """What a run would do, and why, before anything is spent."""
+    from flows.plan import make_plan, render
+
+    planned = make_plan(experiment, overrides or ())
+    if as_json:
+        _print_json(planned.model_dump(mode="json"))
+    else:
+        _print(render(planned))
+
+
+@app.command("doctor")
+def diagnose(experiment: Experiment = "shapes", overrides: Overrides = None, as_json: Json = False) -> None:
+    """What is missing or off on this machine, each finding with its remedy."""
+    from dataclasses import asdict
+
+    from configs.load import load_experiment
+    from configs.settings import Settings
+    from flows.doctor import Level, check, render
+
+    findings = check(Settings(), load_experiment(experiment, overrides or ()))
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        _print(render(findings))
+    if failures := [finding.name for finding in findings if finding.level is Level.FAIL]:
+        sys.stderr.write(f"error: this machine cannot run it: {', '.join(failures)}\n")
+        raise typer.Exit(1)
+
+
+@app.command()
+def ingest(
+    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Images, captions and boxes: read, checked, de-duplicated."""
+    _drive(experiment, overrides, tag, "ingest", as_json, verbose)
+
+
+@app.command()
+def generate(
+    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Conversations about them, written by the teacher."""
+    _drive(experiment, overrides, tag, "generate", as_json, verbose)
+
+
+@app.command()
+def shard(
+    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """WebDataset shards of the training samples."""
+    _drive(experiment, overrides, tag, "shard", as_json, verbose)
+
+
+@app.command()
+def base(
+    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """The vision tower and the language model."""
+    _drive(experiment, overrides, tag, "base", as_json, verbose)
+
+
+@app.command()
+def train(
+    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "",
+    stage: Annotated[str, typer.Option("--stage", help="align or instruct: the last one to train.")] = "instruct",
+    as_json: Json = False, verbose: Verbose = False,
+) -> None:
+    """Training: align, then instruct."""
+    if stage not in ("align", "instruct"):
+        raise typer.BadParameter(f"{stage!r} is neither align nor instruct", param_hint="--stage")
+    _drive(experiment, overrides, tag, stage, as_json, verbose)
+
+
+@app.command()
+def evaluate(
+    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """What the benchmarks say of the trained model."""
+    _drive(experiment, overrides, tag, "evaluate", as_json, verbose)
+
+
+@app.command()
+def register(
+    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """The model as a version in the registry."""
+    _drive(experiment, overrides, tag, "register", as_json, verbose)
+
+
+@app.command()
+def promote(
+    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """The gate's decision, and the alias of the champion moved if it says so."""
+    _drive(experiment, overrides, tag, "promote", as_json, verbose)
+
+
+@app.command()
+def models(model: Model = "llavaflow", as_json: Json = False) -> None:
+    """Versions in the registry: aliases, decision, scores."""
+    rows = _registry(model).rows()
+    if as_json:
+        _print_json(rows)
+    else:
+        from flows.models_table import versions
+
+        _print(versions(rows))
+
+
+@app.command()
+def history(model: Model = "llavaflow", as_json: Json = False) -> None:
+    """Who became champion when, why, and who did not."""
+    from configs.settings import Settings
+    from tasks.register.promote import history as trail
+    from tasks.register.run import desk_under
+
+    records = trail(desk_under(Settings().home(), _registry(model)))
+    if as_json:
+        _print_json([record.model_dump(mode="json") for record in records])
+    else:
+        from flows.models_table import moves
+
+        _print(moves(records))
+
+
+@app.command()
+def rollback(
+    to: Annotated[str | None, typer.Option("--to", help="Version to go back to; default is the one before.")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the trail.")] = "",
+    model: Model = "llavaflow", as_json: Json = False,
+) -> None:
+    """Point the alias of the champion back to an earlier version."""
+    import getpass
+
+    from configs.settings import Settings
+    from tasks.register.promote import rollback as roll_back
+    from tasks.register.run import desk_under
+
+    done = roll_back(desk_under(Settings().home(), _registry(model), who=getpass.getuser()), to, reason)
+    if as_json:
+        _print_json(done.model_dump(mode="json"))
+    else:
+        typer.echo(f"champion is version {done.champion_after}, was version {done.champion_before}")
+
+
+def main() -> None:
+    """The console script. Whatever goes wrong ends with its cause on the last line and a status that is not 0."""
+    try:
+        app()
+    except LlavaflowError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+def _drive(
+    experiment: str, overrides: Sequence[str] | None, tag: str, last: str | None, as_json: bool, verbose: bool
+) -> None:
+    from flows.driver import Asked, drive
+    from flows.interrupts import leave
+
+    leave(drive(Asked(experiment, tuple(overrides or ()), tag, last, as_json, verbose)))
+
+
+def _registry(model: str) -> MlflowRegistry:
+    from configs.schema import RegistryConfig
+    from configs.settings import Settings
+    from flows.environment import prepare_environment
+    from flows.logs import quiet_terminal
+    from tasks.register.registry import MlflowRegistry
+    from tasks.tracking import MlflowStore
+
+    settings = Settings()
+    quiet_terminal(verbose=False)
+    prepare_environment(settings)
+    store = MlflowStore(settings.mlflow_uri) if settings.mlflow_uri else MlflowStore.under(settings.home())
+    return MlflowRegistry(store, model, RegistryConfig().alias)
+
+
+def _print(what: object) -> None:
+    from rich.console import Console
+
+    Console().print(what)
+
+
+def _print_json(value: JsonValue | Sequence[object]) -> None:
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What a run would do, and why: the same keys, the same look into the cache, and nothing started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import Field, JsonValue
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from configs.load import load_experiment
+from configs.schema import Experiment
+from configs.settings import Settings
+from flows.estimates import work_of
+from flows.run import store_of
+from flows.specs import PARENTS, Specs
+from tasks.artifacts import Artifact, Frozen
+from tasks.stages import StageSpec, decide
+from tasks.storage import Store
+
+AFTERWARDS = {"register": "evaluate", "promote": "register"}
+"""Stages that make no artifact, and what they look at: the same again has the same outcome."""
+
+
+class PlannedStage(Frozen):
+    """What would become of a stage."""
+
+    name: str
+    cached: bool
+    reason: str
+    work: dict[str, JsonValue] = Field(default_factory=dict)
+    """What there is to do, in numbers; empty for a cached stage."""
+
+
+class Plan(Frozen):
+    """What would become of a run."""
+
+    experiment: str
+    stages: tuple[PlannedStage, ...]
+    usd: float
+    """What teacher and judge would cost at their prices, if the ledger knew none of the answers."""
+
+
+def make_plan(experiment: str, overrides: Sequence[str] = (), settings: Settings | None = None) -> Plan:
+    """The plan of a run. Raises ConfigError and DataError as the run would."""
+    settings, loaded = settings or Settings(), load_experiment(experiment, overrides)
+    stages = tuple(_stages(loaded, Specs(loaded, settings), store_of(settings)))
+    costs = [stage.work.get("usd", 0.0) for stage in stages]
+    return Plan(
+        experiment=loaded.id, stages=stages, usd=sum(float(usd) for usd in costs if isinstance(usd, int | float))
+    )
+
+
+def _stages(experiment: Experiment, specs: Specs, store: Store) -> Iterator[PlannedStage]:
+    there: dict[str, Artifact] = {}
+    for name, parents in PARENTS.items():
+        reason = _rebuilt_parent(parents, there)
+        if reason is None:
+            spec: StageSpec[Artifact] = getattr(specs, name)(*(there[parent] for parent in parents))
+            decision = decide(store, spec)
+            reason = decision.reason
+            if decision.artifact is not None:
+                there[name] = decision.artifact
+        shards = _local(store, there.get("shard"))
+        work = {} if name in there else work_of(name, experiment, there, shards)
+        yield PlannedStage(name=name, cached=name in there, reason=reason, work=work)
+    known = set(there)
+    for name, above in AFTERWARDS.items():
+        if above in known:
+            known.add(name)
+            yield PlannedStage(name=name, cached=True, reason="looked up again")
+        else:
+            yield PlannedStage(name=name, cached=False, reason=f"its parent {above} will be rebuilt")
+
+
+def _rebuilt_parent(parents: tuple[str, ...], there: dict[str, Artifact]) -> str | None:
+    missing = next((parent for parent in parents if parent not in there), None)
+    return None if missing is None else f"its parent {missing} will be rebuilt"
+
+
+def _local(store: Store, shards: Artifact | None) -> Path | None:
+    """The shards, where to look at them costs nothing."""
+    return None if shards is None or store.remote else store.local(shards)
+
+
+def render(plan: Plan) -> Group:
+    """The plan for the terminal."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("stage", "", "why", "to do"):
+        table.add_column(heading, overflow="fold")
+    for stage in plan.stages:
+        state = Text("cached", style="green") if stage.cached else Text("build", style="yellow")
+        work = ", ".join(f"{value:,} {name}" for name, value in stage.work.items() if isinstance(value, int | float))
+        table.add_row(stage.name, state, Text(stage.reason), work)
+    cost = f"teacher and judge: at most about ${plan.usd:,.2f}; what the ledger knows is not asked again"
+    return Group(table, *([cost] if plan.usd else []))

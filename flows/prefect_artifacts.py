@@ -1,0 +1,49 @@
+"""What Prefect's own pages show of a run: its name, its results, the decision, and where to look."""
+
+from __future__ import annotations
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
+
+from flows.run import Run
+from tasks.report.words import score_name
+
+
+def title() -> str:
+    """Name of a flow run: "shapes nightly", "shapes seed=1"."""
+    told = flow_run.parameters
+    return " ".join([told["experiment"], *([told["tag"]] if told.get("tag") else []), *told.get("overrides", ())])
+
+
+def publish(run: Run) -> None:
+    """Write the artifacts of a finished run."""
+    create_table_artifact(results_of(run), key="results", description=f"Results of {run.id}, in percent")
+    create_markdown_artifact(decision_of(run), key="decision", description="The gate's decision")
+    create_markdown_artifact(links_of(run), key="links", description="Where to look")
+
+
+def results_of(run: Run) -> list[dict[str, str | int | float]]:
+    """A row a score, with its interval and baselines."""
+    rows: list[dict[str, str | int | float]] = []
+    for benchmark in run.ending.benchmarks:
+        for row in benchmark.rows:
+            figures = {"score": row.value, "low": row.low, "high": row.high, "blind": row.blind, "random": row.random}
+            told: dict[str, str | int | float] = {"what": score_name(f"{benchmark.name}/{row.name}"), "n": row.n}
+            rows.append(told | {name: "" if value is None else round(value, 1) for name, value in figures.items()})
+    return rows
+
+
+def decision_of(run: Run) -> str:
+    """The decision with its reasons, as Markdown."""
+    decision = run.ending.decision
+    if decision is None:
+        return "Not judged."
+    head = f"**{decision.verdict}**: version {decision.challenger}; champion was version "
+    reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
+    return f"{head}{decision.champion_before or 'none'}, is version {decision.champion_after or 'none'}\n\n{reasons}"
+
+
+def links_of(run: Run) -> str:
+    """Report, folder and commands, as Markdown."""
+    tracking = f"- MLflow: `{run.tracked.store.uri}`, run `{run.id}`"
+    return f"- report: `{run.report_file}`\n{tracking}\n- run folder: `{run.folder}`"

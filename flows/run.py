@@ -1,0 +1,278 @@
+"""One execution of an experiment: its folder, store, records, trackers, and how it shows itself.
+
+`open_run` is the one door. Who opens a run around a flow (the command line, to show it, and to use the time in which
+Prefect starts) hands it to the flow in this way; a flow that a worker starts opens its own.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import yaml
+from pydantic import JsonValue
+
+from configs.load import load_experiment
+from configs.schema import Endpoint, Experiment, OpenAIEndpoint
+from configs.settings import Settings
+from flows.environment import prepare_environment
+from flows.logs import written_to
+from flows.outcome import Ending, Outcome, StageRecord, record_of
+from flows.progress_display import Display, Lines, Nowhere
+from flows.shown import ShownProgress, ShownStep
+from flows.specs import Specs
+from flows.tracked import Tracked
+from tasks.artifacts import Artifact, Descriptor, digest_of
+from tasks.chat import Role, make_client
+from tasks.code import CodeState, code_state
+from tasks.ledger import Budget, Ledger, LedgerAsker
+from tasks.making import make
+from tasks.progress import Progress
+from tasks.register.promote import Desk
+from tasks.register.registry import MlflowRegistry
+from tasks.register.run import desk_under
+from tasks.stages import Build, Built, StageSpec
+from tasks.storage import Store
+from tasks.train.cluster import RaySettings, shut_down, warm_up
+
+LOG, EVENTS, CONFIG, RESULT = "run.log", "events.jsonl", "config.yaml", "result.json"
+
+_CURRENT: ContextVar[Run | None] = ContextVar("run", default=None)
+
+
+@contextmanager
+def open_run(
+    experiment: str, overrides: Sequence[str] = (), tag: str = "", display: Display | None = None
+) -> Iterator[Run]:
+    """A run of an experiment; the one that is open already where there is one.
+
+    Raises ConfigError for an experiment that does not resolve; nothing is written in that case.
+    """
+    if (current := _CURRENT.get()) is not None:
+        yield current
+        return
+    settings = Settings()
+    loaded = load_experiment(experiment, overrides)
+    prepare_environment(settings)
+    with Run(loaded, settings, tag, display or Nowhere()) as run:
+        token = _CURRENT.set(run)
+        try:
+            yield run
+        finally:
+            _CURRENT.reset(token)
+
+
+class Run:
+    """See the module. Stages know it as `tasks.making.StageRun`."""
+
+    def __init__(self, experiment: Experiment, settings: Settings, tag: str, display: Display) -> None:
+        self.experiment, self.settings, self.tag, self.display = experiment, settings, tag, display
+        self.started = datetime.now(UTC)
+        self._clock = time.monotonic()
+        self.home = settings.home()
+        self.folder = new_folder(self.home, experiment, self.started)
+        self.id = self.folder.name
+        self.specs = Specs(experiment, settings)
+        self.store = store_of(settings)
+        self.records: dict[str, StageRecord] = {}
+        self.ending = Ending()
+        """What the end of the spine knows of the run."""
+        self.outcome: Outcome | None = None
+        self.training_ahead = False
+        """Whether what is built now will be trained on: if so, the cluster starts meanwhile."""
+        self.stopping = threading.Event()
+        self._writing, self._warming = threading.Lock(), threading.Lock()
+        self._warm: threading.Thread | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Run:
+        config = self.experiment.model_dump(mode="json")
+        (self.folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        self.logger = self._stack.enter_context(written_to(self.folder / LOG))
+        self._lines = Lines(self.logger.info)
+        self.event("started", experiment=self.experiment.id, tag=self.tag)
+        self.tracked = self._stack.enter_context(Tracked(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.stop()
+            self.logger.error("the run ends early", exc_info=error)
+        try:
+            if self._warm is not None:
+                shut_down()
+            self._stack.__exit__(kind, error, trace)
+        except BaseException as late:
+            error = error or late
+            raise
+        finally:
+            self.display.close()
+            self.outcome = Outcome.of(self, error)
+            (self.folder / RESULT).write_text(self.outcome.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    # ------------------------------------------------------------------------------------------------ for stages
+
+    def make(self, spec: StageSpec[Descriptor], build: Build) -> Descriptor:
+        """See `StageRun`."""
+
+        def building(folder: Path, progress: Progress) -> Built:
+            self.tracked.building(spec.name)
+            self._warm_up()
+            return build(folder, progress)
+
+        with self._shown(spec.name) as shown:
+            made = make(self.store, self.home / "locks", spec, building, shown, lambda: self.code)
+            record = record_of(spec.name, made)
+            self._keep(record)
+        self.tracked.stage(record, made.artifact)
+        return made.artifact
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[ShownStep]:
+        """See `StageRun`."""
+        started = time.monotonic()
+        with self._shown(name) as shown:
+            step = ShownStep(shown)
+            yield step
+            seconds = round(time.monotonic() - started, 3)
+            self._keep(
+                StageRecord(
+                    name=name, cached=step.reason is not None, reason=step.reason or "done", seconds=seconds,
+                    detail=step.detail,
+                )
+            )
+
+    def local(self, artifact: Artifact) -> Path:
+        """See `StageRun`."""
+        return self.store.local(artifact)
+
+    def work(self, spec: StageSpec[Descriptor]) -> Path:
+        """See `StageRun`."""
+        return self.home / "work" / f"{spec.name}-{digest_of(spec.key_parts())[:16]}"
+
+    @contextmanager
+    def asking(self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None) -> Iterator[LedgerAsker]:
+        """See `StageRun`."""
+        key = os.environ.get(endpoint.api_key_env) if isinstance(endpoint, OpenAIEndpoint) else None
+        with ExitStack() as stack:
+            client = make_client(endpoint, key, purpose)
+            stack.callback(client.close)
+            ledger = Ledger(self.settings.ledger_url or f"sqlite:///{self.home}/ledger.db")
+            stack.callback(ledger.close)
+            yield LedgerAsker(ledger, client, purpose, budget)
+
+    # ------------------------------------------------------------------------------------------------ for the spine
+
+    @property
+    def cluster(self) -> RaySettings:
+        """Where training runs."""
+        train = self.experiment.train
+        return RaySettings(
+            address=self.settings.ray_address, temp=self.settings.ray_temp or self.home / "ray",
+            cpus=train.workers * train.cpus_per_worker + 1,
+        )
+
+    @cached_property
+    def code(self) -> CodeState:
+        """Commit and library versions."""
+        return code_state()
+
+    @cached_property
+    def registry(self) -> MlflowRegistry:
+        """The registry of models."""
+        config = self.experiment.registry
+        return MlflowRegistry(self.tracked.store, config.model_name, config.alias)
+
+    @property
+    def desk(self) -> Desk:
+        """Where promotions are decided and written down."""
+        return desk_under(self.home, self.registry, who=os.environ.get("USER", ""), run=self.id)
+
+    @property
+    def report_file(self) -> Path:
+        """Where the report goes."""
+        return self.folder / "report.html"
+
+    @property
+    def seconds(self) -> float:
+        """Since it started."""
+        return round(time.monotonic() - self._clock, 3)
+
+    def event(self, event: str, **told: JsonValue) -> None:
+        """Append a line to events.jsonl."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **told}
+        with self._writing, (self.folder / EVENTS).open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def ending_early(self) -> Iterator[None]:
+        """Within a flow: where one stage fails, those that run beside it are stopped, as the flow waits for them."""
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Have stages in other threads end: each hears of it when it next tells its progress."""
+        self.stopping.set()
+        for child in multiprocessing.active_children():
+            child.terminate()
+
+    # ------------------------------------------------------------------------------------------------ within
+
+    @contextmanager
+    def _shown(self, stage: str) -> Iterator[ShownProgress]:
+        displays: tuple[Display, ...] = (self.display, self._lines)
+        for display in displays:
+            display.start(stage)
+        try:
+            yield ShownProgress(stage, displays, self.logger, self.stopping)
+        except BaseException as error:
+            self.event("stage failed", name=stage, error=f"{type(error).__name__}: {error}")
+            self.display.end(stage, "failed" if isinstance(error, Exception) else "interrupted")
+            raise
+        self.display.end(stage, self.records[stage].line)
+
+    def _keep(self, record: StageRecord) -> None:
+        self.records[record.name] = record
+        self.logger.info("%s: %s", record.name, record.line)
+        self.event("stage", **record.model_dump(mode="json", exclude={"made_by", "facts"}))
+
+    def _warm_up(self) -> None:
+        with self._warming:
+            if self.training_ahead and self._warm is None:
+                self._warm = warm_up(self.cluster)
+
+
+def store_of(settings: Settings) -> Store:
+    """The store of artifacts."""
+    home = settings.home()
+    options = {"endpoint_url": settings.s3_endpoint} if settings.s3_endpoint else None
+    return Store(settings.store or str(home / "cache"), home / "scratch", options)
+
+
+def new_folder(home: Path, experiment: Experiment, started: datetime) -> Path:
+    """A folder for a run, its name saying what, when and with which configuration; made at once, as it is the claim."""
+    digest = digest_of(experiment.model_dump(mode="json"))[:4]
+    name = f"{experiment.id}-{started:%Y%m%d-%H%M%S}-{digest}"
+    for number in range(1, 1000):
+        folder = home / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError(f"a thousand runs began in one second: {name}")

@@ -1,0 +1,131 @@
+"""What MLflow, and its JSONL twin in the run's folder, are told of a run.
+
+One parent run; base, align, instruct and evaluate are its child runs, in a cached run too, so that every parent can
+be read by itself. A thread of its own tells them, in order: to import MLflow and make its store takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from flows.outcome import StageRecord
+from tasks.artifacts import Artifact
+from tasks.tracker import Both, JsonlTracker, Tracker
+from tasks.tracking import MlflowStore, MlflowTracker
+
+if TYPE_CHECKING:
+    from flows.run import Run
+
+CHILDREN = ("base", "align", "instruct", "evaluate")
+CURVES = {"base": "history.jsonl", "align": "metrics.jsonl", "instruct": "metrics.jsonl"}
+"""Where a stage's figures by step lie in its artifact."""
+DATA_SETS = {"ingest": "images", "generate": "conversations", "shard": "shards"}
+"""Data sets of the parent run, by the stage that makes them."""
+
+
+class Tracked:
+    """Tells the trackers what a run does. A context manager: on leaving, all is told, and the runs are ended."""
+
+    def __init__(self, run: Run) -> None:
+        settings, home = run.settings, run.settings.home()
+        self.run = run
+        self.store = MlflowStore(settings.mlflow_uri) if settings.mlflow_uri else MlflowStore.under(home)
+        self.mlflow = MlflowTracker(self.store, run.experiment.id, run.id)
+        self._parent = Both(JsonlTracker(run.folder), self.mlflow)
+        self._children: dict[str, Tracker] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tracking")
+        self._told: list[Future[None]] = []
+
+    def __enter__(self) -> Tracked:
+        run = self.run
+        self._parent.__enter__()
+        self._tell(self._parent.prepare)
+        self._tell(lambda: self._parent.params(run.experiment.model_dump(mode="json")))
+        self._tell(lambda: self._parent.tags({"experiment": run.experiment.id, "tag": run.tag}))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        interrupted = kind is not None and not issubclass(kind, Exception)
+        self._thread.shutdown(wait=not interrupted, cancel_futures=interrupted)
+        if interrupted:
+            return
+        failures = [failure for future in self._told if (failure := future.exception()) is not None]
+        for failure in failures:
+            self.run.logger.error("tracking: %s", failure, exc_info=failure)
+        if not failures:
+            for child in self._children.values():
+                child.__exit__(kind, error, None)
+            self._parent.__exit__(kind, error, None)
+        elif kind is None:
+            raise failures[0]
+
+    def building(self, stage: str) -> None:
+        """A stage begins to be built: its child run opens, and watches the machine."""
+        if stage in CHILDREN:
+            self._tell(lambda: self._child(stage).prepare())
+
+    def stage(self, record: StageRecord, artifact: Artifact) -> None:
+        """A stage has its artifact, new or cached."""
+        self._tell(lambda: self._told_of(record, artifact))
+
+    def end(self, report: Path, tags: Mapping[str, str]) -> None:
+        """What came of the run."""
+        self._tell(lambda: self._parent.artifact(report))
+        self._tell(lambda: self._parent.tags(tags))
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        self._told.append(self._thread.submit(what))
+
+    def _child(self, stage: str) -> Tracker:
+        if stage not in self._children:
+            self._children[stage] = self._parent.child(stage).__enter__()
+        return self._children[stage]
+
+    def _told_of(self, record: StageRecord, artifact: Artifact) -> None:
+        seconds: dict[str, JsonValue] = {f"seconds/{record.name}": record.seconds}
+        self._parent.metrics([seconds])
+        if record.name in DATA_SETS:
+            self._parent.dataset(DATA_SETS[record.name], artifact.uri, artifact.digest, "training")
+        if record.name in CHILDREN:
+            self._tell_child(self._child(record.name), record, artifact)
+
+    def _tell_child(self, child: Tracker, record: StageRecord, artifact: Artifact) -> None:
+        context = "evaluation" if record.name == "evaluate" else "training"
+        for parent, digest in artifact.parents.items():
+            child.dataset(parent, self.run.records[parent].uri or parent, digest, context)
+        child.tags({"cached": str(record.cached).lower(), "reason": record.reason, "digest": artifact.digest})
+        child.params({"uri": artifact.uri, **self._settings_of(record.name)})
+        child.metrics(curve(self.run.local(artifact), record.name))
+        child.metrics([scores_of(artifact)])
+        if record.name == "evaluate":
+            self._parent.metrics([scores_of(artifact)])
+        child.__exit__(None, None, None)
+        del self._children[record.name]
+
+    def _settings_of(self, stage: str) -> dict[str, JsonValue]:
+        tree = self.run.experiment.model_dump(mode="json")
+        part = tree["train"]["stages"][stage] if stage in tree["train"]["stages"] else tree[stage]
+        return {stage: part}
+
+
+def curve(folder: Path, stage: str) -> Iterator[dict[str, JsonValue]]:
+    """A stage's figures by step; where it trained several parts, each figure under the name of its part."""
+    path = folder / CURVES.get(stage, "")
+    if stage not in CURVES or not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row: dict[str, JsonValue] = json.loads(line)
+        part = row.pop("part", None)
+        yield {f"{part}/{name}" if part and name != "step" else name: value for name, value in row.items()}
+
+
+def scores_of(artifact: Artifact) -> dict[str, JsonValue]:
+    """Scores and whole numbers that an artifact tells of itself, as figures of step 0."""
+    scores = artifact.facts.get("scores")
+    return {**artifact.counts, **(scores if isinstance(scores, dict) else {})}

@@ -1,0 +1,123 @@
+"""Make a stage's artifact or take the one that is there: once, however many runs want it at the same time.
+
+`StageRun` is what a stage's task (`tasks/*/task.py`) sees of the run it belongs to.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol
+
+from configs.schema import Endpoint, Experiment
+from tasks.artifacts import Artifact, Descriptor
+from tasks.chat import Role
+from tasks.code import CodeState
+from tasks.ledger import Budget, LedgerAsker
+from tasks.progress import Progress
+from tasks.stages import Build, Decision, StageSpec, decide, execute
+from tasks.storage import Store
+
+POLL_SECONDS = 0.2
+
+
+class Step(Progress, Protocol):
+    """Progress of a stage that makes no artifact."""
+
+    def found(self, reason: str) -> None:
+        """Say that nothing had to be done, and why."""
+
+    def made(self, detail: str) -> None:
+        """Say what came of it, in a few words."""
+
+
+class StageRun(Protocol):
+    """The run, as its stages see it."""
+
+    @property
+    def id(self) -> str:
+        """Id of the run."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """What the run is determined by."""
+
+    def make(self, spec: StageSpec[Descriptor], build: Build) -> Descriptor:
+        """The artifact of a stage: the cached one, or a new one that `build` makes."""
+
+    def step(self, name: str) -> AbstractContextManager[Step]:
+        """Show and record a stage that makes no artifact."""
+
+    def local(self, artifact: Artifact) -> Path:
+        """A local folder with the artifact's files."""
+
+    def work(self, spec: StageSpec[Descriptor]) -> Path:
+        """A folder for what a stage wants to find again after a crash."""
+
+    def asking(
+        self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None
+    ) -> AbstractContextManager[LedgerAsker]:
+        """Somebody to ask, behind the ledger."""
+
+
+@dataclass(frozen=True)
+class Made(Generic[Descriptor]):
+    """An artifact and how it came to be there."""
+
+    artifact: Descriptor
+    decision: Decision[Descriptor]
+    seconds: float
+
+    @property
+    def cached(self) -> bool:
+        """True if it had not to be made."""
+        return self.decision.cached
+
+
+def make(
+    store: Store, locks: Path, spec: StageSpec[Descriptor], build: Build, progress: Progress,
+    source: Callable[[], CodeState],
+) -> Made[Descriptor]:
+    """The artifact of a stage. While another process builds the same key this one waits, and then takes its artifact.
+
+    Raises whatever the build raises, and EnvironmentProblem when the disk is full.
+    """
+    started = time.monotonic()
+    decision = decide(store, spec)
+    if decision.artifact is not None:
+        return Made(decision.artifact, decision, time.monotonic() - started)
+    with only_one(locks / f"{spec.name}-{decision.key}.lock", progress) as waited:
+        if waited:
+            decision = decide(store, spec)
+        artifact = decision.artifact or execute(store, spec, decision, build, progress, source())
+    return Made(artifact, decision, time.monotonic() - started)
+
+
+@contextmanager
+def only_one(path: Path, progress: Progress) -> Iterator[bool]:
+    """Hold a lock among processes. Yields whether it had to be waited for.
+
+    The system frees it when the process ends, however it ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        waited = False
+        while not _locked(handle.fileno()):
+            if not waited:
+                progress.note("another run is making this; waiting for it")
+            waited = True
+            progress.update(0, 0)
+            time.sleep(POLL_SECONDS)
+        yield waited
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
