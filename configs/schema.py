@@ -145,7 +145,7 @@ class ShardConfig(Knobs):
     """How many of an image's captions become align samples."""
     scienceqa_train: bool = True
     """Add the training split of the source's ScienceQA-layout set, where it has one, to the instruct samples."""
-    scienceqa_format: Literal["QCM-A", "QCM-EA", "QCM-LEA", "QCM-LEPA"] = "QCM-A"
+    scienceqa_format: Literal["QCM-A", "QCM-E", "QCM-EA", "QCM-LEA", "QCM-LEPA"] = "QCM-A"
 
 
 # ---------------------------------------------------------------------------------------------------- base models
@@ -279,7 +279,7 @@ class ScienceQAConfig(Knobs):
     images: str = "images"
     """Image of a question: `{images}/{split}/{pid}/image.png`, or without the split where that does not exist."""
     split: str = "test"
-    prompt_format: Literal["QCM-A", "QCM-EA", "QCM-LEA", "QCM-LEPA", "CQM-A"] = "QCM-A"
+    prompt_format: Literal["QCM-A", "QCM-E", "QCM-EA", "QCM-LEA", "QCM-LEPA", "CQM-A"] = "QCM-A"
     rule: Literal["llava", "scienceqa-official", "lenient"] = "llava"
     max_new_tokens: PositiveInt = 32
     limit: PositiveInt | None = None

@@ -117,7 +117,7 @@ def load(folder: Path) -> Assembled:
         raise ModelError(f"{folder} holds a {architecture} model, not a LLaVA one")
     llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    processor = AutoImageProcessor.from_pretrained(folder, use_fast=False)
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     aspect: Aspect = "pad" if getattr(processor, "do_pad", False) else "square"
     return Assembled(llava, tokenizer, processor, aspect)
 
@@ -145,7 +145,7 @@ def _start_projector(module: nn.Module, projector: Projector) -> None:
 
 
 def _image_processor(folder: Path, aspect: Aspect) -> Any:
-    processor = AutoImageProcessor.from_pretrained(folder, use_fast=False)
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     if aspect == "square":
         return processor
     return LlavaImageProcessorPil(

@@ -1,7 +1,7 @@
 """ScienceQA questions as prompts and targets, in the published formats. Pure: no torch.
 
 Formats name input and output: Q question, C context (hint), M choices; A answer, L lecture, E explanation (solution).
-QCM-A, QCM-EA and QCM-LEA are ScienceQA's own, QCM-LEPA is that of LLaVA's fine-tune, CQM-A that of LLaVA-1.5's zero-shot
+QCM-A, QCM-EA and QCM-LEA are ScienceQA's own, QCM-E is the explanation alone (scored by the choice it names), QCM-LEPA is that of LLaVA's fine-tune, CQM-A that of LLaVA-1.5's zero-shot
 evaluation (context first, bare letters, and a closing instruction).
 """
 
@@ -12,7 +12,7 @@ from typing import Literal
 
 from model.records import IMAGE_TOKEN, Record
 
-PromptFormat = Literal["QCM-A", "QCM-EA", "QCM-LEA", "QCM-LEPA", "CQM-A"]
+PromptFormat = Literal["QCM-A", "QCM-E", "QCM-EA", "QCM-LEA", "QCM-LEPA", "CQM-A"]
 LETTERS = "ABCDE"
 LETTER_INSTRUCTION = "Answer with the option's letter from the given choices directly."
 
@@ -72,6 +72,8 @@ def target_of(problem: Problem, prompt_format: PromptFormat) -> str:
     if prompt_format == "QCM-A":
         return sentence
     lecture, solution = problem.lecture.strip(), problem.solution.strip()
+    if prompt_format == "QCM-E":
+        return solution or f"The answer is {problem.choices[problem.answer]}."
     if prompt_format == "QCM-LEPA":
         return f"LECTURE: {lecture}\nSOLUTION: {solution}\n###\nANSWER: {answer}."
     parts = (solution, sentence) if prompt_format == "QCM-EA" else (lecture, solution, sentence)

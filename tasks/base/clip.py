@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,10 +20,13 @@ from tasks.base.optimizer import MasterAdamW
 from tasks.base.tokenizer import train_tokenizer
 from tasks.world.captions import captions
 from tasks.world.render import render
-from tasks.world.scene import Scene, make_scene, seeded
+from tasks.world.scene import HELD_OUT, SHAPES, Scene, make_scene, seeded
 
-CAPTION_WEIGHTS = (4, 4, 1, 1, 1)
-"""How often each of a scene's captions is drawn: the first two say everything, the others suit many scenes."""
+COMPLETE_CAPTIONS = 2
+"""A scene's first captions say everything; the others suit many scenes and would be wrong as negatives."""
+SIBLINGS, TRIES = 4, 40
+"""Scenes of one family stand together in a batch: colours and places alike, shapes not. Without such near misses a
+batch is told apart by colour alone, and the tower stays blind to shape (figures in docs/experiments.md)."""
 TEXT_TOKENS = 48
 TEXT_VOCAB = 512
 
@@ -63,7 +67,7 @@ def train_clip(folder: Path, config: MicroVision, seed: int, history: History) -
 
     Returns the parameters of the vision half.
     """
-    scenes = [make_scene(seed, "pretraining", index, "training") for index in range(config.scenes)]
+    scenes = [scene for index in range(config.scenes // SIBLINGS) for scene in family(seed, index)]
     written = [captions(scene) for scene in scenes]
     tokenizer = train_tokenizer((text for five in written for text in five), TEXT_VOCAB)
     torch.manual_seed(seed)
@@ -109,8 +113,29 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     rng = seeded("clip batches", seed)
     for _ in range(config.steps):
-        chosen = rng.sample(range(len(texts)), config.batch)
-        rows = [rng.choices(texts[at], CAPTION_WEIGHTS)[0] for at in chosen]
+        families = rng.sample(range(len(texts) // SIBLINGS), config.batch // SIBLINGS)
+        chosen = [family * SIBLINGS + at for family in families for at in range(SIBLINGS)]
+        rows = [rng.choice(texts[at][:COMPLETE_CAPTIONS]) for at in chosen]
         longest = max(map(len, rows))
         ids = torch.tensor([row + [pad] * (longest - len(row)) for row in rows])
         yield pixels[chosen], ids
+
+
+def family(seed: int, index: int) -> list[Scene]:
+    """A scene and its siblings: the same but for the shapes, no two alike, no held-out pair.
+
+    A scene that has fewer such siblings is joined by scenes of their own.
+    """
+    first = make_scene(seed, "pretraining", index, "training")
+    rng = seeded("siblings", seed, index)
+    members = [first]
+    for _ in range(TRIES):
+        things = tuple(replace(thing, shape=rng.choice(SHAPES)) for thing in first.things)
+        pairs = {thing.pair for thing in things}
+        distinct = len(pairs) == len(things) and all(pairs != member.pairs for member in members)
+        if distinct and pairs.isdisjoint(HELD_OUT):
+            members.append(replace(first, id=f"{first.id}-{len(members)}", things=things))
+        if len(members) == SIBLINGS:
+            return members
+    strangers = range(len(members), SIBLINGS)
+    return members + [make_scene(seed, f"pretraining-{at}", index, "training") for at in strangers]

@@ -9,17 +9,21 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from model.questions import PromptFormat, letter, options, prompt_of, target_of
+from model.questions import PromptFormat, prompt_of, target_of
 from model.records import Sample, Turn
 from tasks.world.captions import captions
 from tasks.world.questions import SCENE_TOPICS, TEXT_TOPICS, Evidence, make_problem
-from tasks.world.scene import COLOURS, QUADRANTS, SHAPES, TRAINING_PAIRS, Scene, make_scene, seeded
-from tasks.world.words import NUMBERS
+from tasks.world.scene import Scene, make_scene, seeded
 
-SHARES = {"captions": 10, "lookup": 25, "told": 35, "questions": 30}
-"""Parts of each kind of document."""
-FORMAT: PromptFormat = "QCM-EA"
-LOOKUPS, OPEN_ROUNDS, QUESTION_ROUNDS = 16, 5, 2
+SHARES = {"captions": 10, "told": 20, "questions": 20}
+"""Parts of each kind of document among the samples."""
+LESSON_SHARE = 0.5
+"""Part of all documents that are lessons."""
+LOOKUPS = 14
+Lesson = tuple[tuple[str, bool], ...]
+"""A text in pieces, each supervised or not."""
+FORMAT: PromptFormat = "QCM-E"
+OPEN_ROUNDS, QUESTION_ROUNDS = 5, 2
 
 
 def documents(seed: int, count: int) -> Iterator[Sample]:
@@ -32,15 +36,36 @@ def documents(seed: int, count: int) -> Iterator[Sample]:
         yield Sample(id=f"text-{index:06d}", kind="conversation", conversations=tuple(turns))
 
 
+def lessons(seed: int, count: int) -> Iterator[Lesson]:
+    """`count` lessons in looking things up: a scene in one sentence, then key and value of its things many times over.
+
+    Only the values are supervised. Finding a thing in the context is what all later questions need, and it is learnt
+    from many look-ups, not from long texts: a dialogue spends some twenty tokens on each, a lesson five.
+    """
+    for index in range(count):
+        rng = seeded("lessons", seed, index)
+        scene = make_scene(seed, "lessons", index, "training")
+        table = _table(scene)
+        pieces: list[tuple[str, bool]] = [(captions(scene)[1], False)]
+        for key, value in rng.choices(table, k=LOOKUPS):
+            pieces += [(f" {key}:", False), (f" {value}", True), (".", False)]
+        yield tuple(pieces)
+
+
+def _table(scene: Scene) -> list[tuple[str, str]]:
+    """What of a thing leads to what else of it, where the key fits one thing alone."""
+    entries: list[tuple[str, str]] = []
+    for thing in scene.things:
+        facts = {"colour": str(thing.colour), "shape": str(thing.shape), "quadrant": str(thing.quadrant)}
+        for key, text in facts.items():
+            if sum(text in (other.colour, other.shape, other.quadrant) for other in scene.things) == 1:
+                entries += [(text, value) for name, value in facts.items() if name != key]
+        entries.append((f"{thing.colour} {thing.shape}", thing.quadrant))
+    return entries
+
+
 def _captions(scene: Scene, rng: random.Random) -> list[Turn]:
     return [_human(""), _gpt(" ".join(rng.sample(captions(scene), 5)))]
-
-
-def _lookup(scene: Scene, rng: random.Random) -> list[Turn]:
-    """Choices and their letters, looked up both ways: what a question with options asks of a reader."""
-    choices = rng.sample(_VOCABULARY, rng.randint(2, 5))
-    pairs = [f"{choices[at]} is {letter(at)}" for at in rng.choices(range(len(choices)), k=LOOKUPS)]
-    return [_human(f"Options: {options(choices)}"), _gpt(f"{'. '.join(pairs)}.")]
 
 
 def _told(scene: Scene, rng: random.Random) -> list[Turn]:
@@ -69,11 +94,7 @@ def _questions(scene: Scene, rng: random.Random) -> list[Turn]:
     return turns
 
 
-_WRITERS = {"captions": _captions, "lookup": _lookup, "told": _told, "questions": _questions}
-_VOCABULARY = (
-    *COLOURS, *SHAPES, *QUADRANTS, *NUMBERS, "left", "right", "above", "below",
-    *(f"{colour} {shape}" for colour, shape in TRAINING_PAIRS),
-)
+_WRITERS = {"captions": _captions, "told": _told, "questions": _questions}
 
 
 def _human(text: str) -> Turn:

@@ -16,7 +16,8 @@ from configs.schema import MicroLanguage
 from model.packed import PACKED_ATTENTION, Row, collate, packed_attention
 from model.records import IMAGE_TOKEN, Sample
 from model.templates import template_named
-from model.tokenize import ConversationTokenizer, Encoded
+from model.tokenize import IGNORE, ConversationTokenizer, Encoded
+from tasks.base.corpus import Lesson
 from tasks.base.history import History
 from tasks.base.optimizer import MasterAdamW
 from tasks.base.tokenizer import train_tokenizer
@@ -33,14 +34,26 @@ class Language:
     encoded: list[Encoded]
 
 
-def read_corpus(config: MicroLanguage, corpus: Sequence[Sample]) -> Language:
+def read_corpus(config: MicroLanguage, corpus: Sequence[Sample], drills: Sequence[Lesson]) -> Language:
     """Train the tokenizer on the corpus and tokenise it."""
     template = template_named(TEMPLATE)
     texts = (piece.text for sample in corpus for piece in template.pieces(sample.conversations, ""))
     tokenizer = train_tokenizer(texts, config.vocab)
     image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
     conversations = ConversationTokenizer(tokenizer, template, 1, image_id)
-    return Language(tokenizer, [conversations.encode(sample, config.max_position) for sample in corpus])
+    encoded = [conversations.encode(sample, config.max_position) for sample in corpus]
+    return Language(tokenizer, encoded + [encode_lesson(tokenizer, lesson) for lesson in drills])
+
+
+def encode_lesson(tokenizer: PreTrainedTokenizerFast, lesson: Lesson) -> Encoded:
+    """Ids and labels of a lesson, piece by piece."""
+    ids, labels = [int(tokenizer.bos_token_id or 0)], [IGNORE]
+    for (_, supervised), piece in zip(
+        lesson, tokenizer([text for text, _ in lesson], add_special_tokens=False)["input_ids"], strict=True
+    ):
+        ids += piece
+        labels += piece if supervised else [IGNORE] * len(piece)
+    return Encoded(tuple(ids), tuple(labels), turns=0)
 
 
 def micro_llama_config(config: MicroLanguage, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:

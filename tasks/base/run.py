@@ -66,10 +66,13 @@ def make_language(
         from tasks.base.folders import copy_language
 
         return {"language_parameters": copy_language(folder, config)}
-    from tasks.base.corpus import documents
+    from tasks.base.corpus import LESSON_SHARE, documents, lessons
     from tasks.base.llama import read_corpus, train_llama
 
-    language = read_corpus(config, list(documents(seed, config.documents)))
+    drills = round(LESSON_SHARE * config.documents)
+    language = read_corpus(
+        config, list(documents(seed, config.documents - drills)), list(lessons(seed, drills))
+    )
     return {"language_parameters": train_llama(folder, config, language, seed, History(history))}
 
 

@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.artifacts import BaseModels
 from tasks.making import StageRun
+from tasks.processes import interrupts_withheld
 from tasks.progress import Progress
 from tasks.stages import Built, StageSpec
 
@@ -22,6 +23,7 @@ def base(run: StageRun, spec: StageSpec[BaseModels]) -> BaseModels:
     def build(folder: Path, progress: Progress) -> Built:
         from tasks.base.run import build_base
 
-        return build_base(folder, run.experiment.base, progress)
+        with interrupts_withheld():
+            return build_base(folder, run.experiment.base, progress)
 
     return run.make(spec, build)

@@ -53,6 +53,8 @@ SCENE_TOPICS: dict[str, Topic] = {
     "count": Topic(_NATURAL, "Counting", "Count objects", "To count is to say one number for each object.", 1, 6),
     "position": Topic(_SOCIAL, "Maps", "Read a place", "A place is top or bottom and left or right.", 3, 12),
     "presence": Topic(_NATURAL, "Observation", "Find an object", "To observe is to say what is there.", 2, 12),
+    "colours": Topic(_NATURAL, "Light", "Find a colour", "To observe is to say what is there.", 1, 6),
+    "corner": Topic(_SOCIAL, "Maps", "Look up a place", "A place is top or bottom and left or right.", 2, 10),
     "relation": Topic(_SOCIAL, "Maps", "Compare places", "One object is left, right, above or below another.", 5, 12),
 }
 TEXT_TOPICS: dict[str, Topic] = {
@@ -162,6 +164,27 @@ def _presence(scene: Scene, rng: random.Random) -> Asked | None:
     return Asked(quiz, thing, _naming(scene, thing))
 
 
+def _colours(scene: Scene, rng: random.Random) -> Asked | None:
+    if any(thing.held_out for thing in scene.things):
+        return None
+    thing = rng.choice(scene.things)
+    absent = [colour for colour in COLOURS if all(other.colour != colour for other in scene.things)]
+    wrong = tuple(rng.sample(absent, min(3, len(absent))))
+    quiz = Quiz("Which of these colours is in the picture?", thing.colour, wrong, f"The picture shows something {thing.colour}.")
+    return Asked(quiz, thing, (captions(scene)[0], captions(scene)[1]))
+
+
+def _corner(scene: Scene, rng: random.Random) -> Asked | None:
+    alone = [t for t in _candidates(scene.things) if sum(other.quadrant == t.quadrant for other in scene.things) == 1]
+    if not alone:
+        return None
+    thing = rng.choice(alone)
+    allowed = [c for c in COLOURS if c != thing.colour]
+    wrong = _distractors(rng, allowed, [other.colour for other in scene.things], 3)
+    solution = f"The object in the {thing.quadrant} is {thing.colour}."
+    return Asked(Quiz(f"What colour is the object in the {thing.quadrant}?", thing.colour, wrong, solution), thing, (captions(scene)[1],))
+
+
 def _relation(scene: Scene, rng: random.Random) -> Asked | None:
     wanted = _candidates(scene.things)
     related = [found for found in clear_relations(scene) if found[0] in wanted]
@@ -181,6 +204,8 @@ _ASKING: dict[str, Callable[[Scene, random.Random], Asked | None]] = {
     "count": _count,
     "position": _position,
     "presence": _presence,
+    "colours": _colours,
+    "corner": _corner,
     "relation": _relation,
 }
 

@@ -22,7 +22,9 @@ HINT_SHARE = 0.2
 NONE_SHARE = 0.2
 UNSEEN_SHARE = 0.15
 """Part of the image questions of the test split that ask about a held-out pair."""
-TOPIC_WEIGHTS = {"colour": 5, "shape": 4, "count": 3, "position": 4, "presence": 3, "relation": 1}
+TOPIC_WEIGHTS = {
+    "colour": 3, "shape": 2, "count": 4, "position": 3, "presence": 2, "colours": 4, "corner": 5, "relation": 1,
+}
 FRESH_TRIES = 50
 """After so many tries a question may repeat one of its own split; never one of the other."""
 

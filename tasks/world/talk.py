@@ -71,6 +71,14 @@ def _shape(facts: Facts, rng: random.Random) -> Exchange | None:
     return f"What shape is the {thing.colour} object?", f"The {thing.colour} object is a {thing.shape}."
 
 
+def _corner(facts: Facts, rng: random.Random) -> Exchange | None:
+    alone = [t for t in facts.things if t.quadrant and sum(o.quadrant == t.quadrant for o in facts.things) == 1]
+    if not alone or not all(thing.quadrant for thing in facts.things):
+        return None
+    thing = rng.choice(alone)
+    return f"What colour is the object in the {thing.quadrant}?", f"The object in the {thing.quadrant} is {thing.colour}."
+
+
 def _count(facts: Facts, rng: random.Random) -> Exchange | None:
     if facts.count is None:
         return None
@@ -110,7 +118,7 @@ def _order(facts: Facts, rng: random.Random) -> Exchange | None:
 
 
 _CONVERSATION: tuple[Callable[[Facts, random.Random], Exchange | None], ...] = (
-    _colour, _shape, _count, _place, _present, _absent, _order,
+    _colour, _shape, _count, _corner, _place, _present, _absent, _order,
 )
 
 

@@ -29,6 +29,15 @@ BLIND = asked(TRAINING, "none", dict(TEXT_TOPICS))
 UNSEEN_ONES = asked(HELD, "image", dict(SCENE_TOPICS))
 
 
+def said(problem: Problem, choice: str) -> str:
+    """A choice as a statement: short where the question completes it, else as the solution says it."""
+    if problem.topic == "presence":
+        return f"There is a {choice}."
+    if problem.topic in ("colours", "corner"):
+        return problem.solution.replace(problem.choices[problem.answer], choice)
+    return f"{choice}."
+
+
 def truth(scene: Scene) -> Facts:
     return facts_of(captions(scene), boxes_of(scene))
 
@@ -37,8 +46,7 @@ def verdicts(problem: Problem, facts: Facts) -> list[bool | None]:
     """For each choice: does it hold, read as an answer to the question?"""
     read = []
     for choice in problem.choices:
-        said = f"There is a {choice}." if problem.topic == "presence" else f"{choice}."
-        read.append(all(check(claim, facts) for claim in claims(said, problem.question)))
+        read.append(all(check(claim, facts) for claim in claims(said(problem, choice), problem.question)))
     return list(read)
 
 
@@ -54,12 +62,11 @@ def test_a_hint_settles_its_question_and_the_others_have_none() -> None:
         assert problem.image is None
         facts = facts_of([problem.hint])
         right = problem.choices[problem.answer]
-        said = f"There is a {right}." if problem.topic == "presence" else f"{right}."
         if problem.topic == "count":
             # An enumeration settles the number without saying it.
             assert NUMBERS.index(right) == (facts.count or len(facts.things)), problem
         else:
-            assert all(check(claim, facts) is True for claim in claims(said, problem.question)), problem
+            assert all(check(claim, facts) is True for claim in claims(said(problem, right), problem.question)), problem
 
 
 def test_text_and_image_contexts_overlap_with_hints_that_settle_nothing() -> None:
