@@ -1,4 +1,4 @@
-"""The root of the exception tree, and the part of it that configuration raises. The whole is drawn in tasks/errors.py."""
+"""The root of the exception tree, and what configuration raises of it. The whole is drawn in tasks/errors.py."""
 
 from __future__ import annotations
 

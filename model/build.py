@@ -43,7 +43,7 @@ class Assembled:
     @property
     def image_tokens(self) -> int:
         """Features of an image, which is how many tokens it takes."""
-        vision = self.llava.config.vision_config
+        vision = _vision_config(self.llava)
         return int((vision.image_size // vision.patch_size) ** 2)
 
     def transform(self) -> ImageTransform:
@@ -57,11 +57,10 @@ class Assembled:
     def save(self, folder: Path, template: Template) -> None:
         """Write what plain `from_pretrained` loads: safetensors, processor, chat template."""
         self.llava.save_pretrained(folder)
-        vision = self.llava.config.vision_config
         LlavaProcessor(
             image_processor=self.image_processor,
             tokenizer=self.tokenizer,
-            patch_size=vision.patch_size,
+            patch_size=_vision_config(self.llava).patch_size,
             vision_feature_select_strategy="default",
             # CLIP's class token, which the processor takes off again.
             num_additional_image_tokens=1,
@@ -76,13 +75,14 @@ def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspec
     Raises ModelError if tokenizer and language model do not fit.
     """
     language = AutoModelForCausalLM.from_pretrained(base / "language", dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(base / "language")
+    tokenizer = _tokenizer(base / "language")
     vision = AutoModel.from_pretrained(base / "vision", dtype=torch.float32)
     vision = getattr(vision, "vision_model", vision)
-    if len(tokenizer) > language.get_input_embeddings().num_embeddings:
+    embeddings = _embeddings(language)
+    if len(tokenizer) > embeddings:
         raise ModelError(
-            f"the tokenizer has {len(tokenizer)} tokens, the language model {language.get_input_embeddings().num_embeddings}"
-            " embeddings: they are not of one model"
+            f"the tokenizer has {len(tokenizer)} tokens, the language model {embeddings} embeddings:"
+            " they are not of one model"
         )
     image_id = _image_token(tokenizer, language)
     config = LlavaConfig(
@@ -116,10 +116,17 @@ def load(folder: Path) -> Assembled:
     if architecture != "llava":
         raise ModelError(f"{folder} holds a {architecture} model, not a LLaVA one")
     llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = _tokenizer(folder)
     processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     aspect: Aspect = "pad" if getattr(processor, "do_pad", False) else "square"
     return Assembled(llava, tokenizer, processor, aspect)
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ModelError(f"the tokenizer of {folder} has no tokenizer.json; convert it to a fast one first")
+    return tokenizer
 
 
 def _image_token(tokenizer: PreTrainedTokenizerFast, language: nn.Module) -> int:
@@ -128,10 +135,18 @@ def _image_token(tokenizer: PreTrainedTokenizerFast, language: nn.Module) -> int
         tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     if tokenizer.pad_token_id is None:
         tokenizer.add_special_tokens({"pad_token": "<pad>"})
-    tokens = language.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    if len(tokenizer) > tokens:
+    if len(tokenizer) > _embeddings(language):
         language.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # type: ignore[operator]
-    return int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+    return int(str(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)))
+
+
+def _embeddings(language: nn.Module) -> int:
+    return int(language.get_input_embeddings().num_embeddings)  # type: ignore[operator]
+
+
+def _vision_config(llava: LlavaForConditionalGeneration) -> Any:
+    """Of a type that depends on the tower: transformers types it as a dict, a config or None."""
+    return llava.config.vision_config
 
 
 def _start_projector(module: nn.Module, projector: Projector) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
+from torch import nn
 
 from model.build import Assembled, load
 from model.records import Turn
@@ -46,7 +47,8 @@ class HuggingFaceAnswerer:
 
     def __init__(self, folder: Path, template: str, *, dtype: torch.dtype = torch.float32) -> None:
         self.assembled: Assembled = load(folder)
-        self.assembled.llava.to(dtype).eval()
+        llava: nn.Module = self.assembled.llava
+        llava.to(dtype).eval()
         self.template: Template = template_named(template)
         self.conversations: ConversationTokenizer = self.assembled.conversations(self.template)
         self.transform = self.assembled.transform()
@@ -68,10 +70,11 @@ class HuggingFaceAnswerer:
         stop = self.assembled.tokenizer.convert_tokens_to_ids(end)
         pixels = [self._pixels(question.image) for question in questions if question.image is not None]
         llava = self.assembled.llava
-        answered = llava.generate(
+        shown: dict[str, Any] = {"pixel_values": torch.stack(pixels).to(llava.dtype)} if pixels else {}
+        answered: Any = llava.generate(  # type: ignore[misc]
             input_ids=ids,
             attention_mask=mask,
-            **({"pixel_values": torch.stack(pixels).to(llava.dtype)} if pixels else {}),
+            **shown,
             max_new_tokens=max(question.max_new_tokens for question in questions),
             do_sample=False,
             pad_token_id=pad,

@@ -36,9 +36,9 @@ class ImageTransform:
         square = _padded(image, self.mean) if self.aspect == "pad" else image
         if square.size != (self.size, self.size):
             square = _short_side(square, self.size)
-        array = np.asarray(square, dtype=np.float32) * np.float32(1 / 255)
-        array = (array - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+        unit = np.asarray(square, dtype=np.float32) * np.float32(1 / 255)
+        normal = (unit - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
 
     def dummy(self) -> Tensor:
         """An image for rows that have none."""

@@ -21,7 +21,7 @@ from model.tokenize import IGNORE, Encoded
 
 PACKED_ATTENTION = "llavaflow_packed"
 EXPLICIT_BELOW = 256
-"""Up to this length attention by plain matmuls beats the fused CPU kernel, whose backward is slow (docs/benchmarks.md)."""
+"""Up to this length plain matmuls beat the fused CPU kernel, whose backward is slow (docs/benchmarks.md)."""
 LIKE_LENGTH = 0.7
 """Samples at least this share of a group's longest join its kernel call."""
 

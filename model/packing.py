@@ -35,6 +35,8 @@ def spread(lengths: Sequence[int], ranks: int, row_tokens: int) -> list[list[lis
         rank = min(range(ranks), key=lambda at: (load[at], at))
         shares[rank].append(position)
         load[rank] += lengths[position]
-    packed = [[[share[at] for at in row] for row in pack([lengths[at] for at in share], row_tokens)] for share in shares]
+    packed = [
+        [[share[at] for at in row] for row in pack([lengths[at] for at in share], row_tokens)] for share in shares
+    ]
     height = max(len(rows) for rows in packed)
     return [rows + [[] for _ in range(height - len(rows))] for rows in packed]

@@ -1,8 +1,9 @@
 """ScienceQA questions as prompts and targets, in the published formats. Pure: no torch.
 
 Formats name input and output: Q question, C context (hint), M choices; A answer, L lecture, E explanation (solution).
-QCM-A, QCM-EA and QCM-LEA are ScienceQA's own, QCM-E is the explanation alone (scored by the choice it names), QCM-LEPA is that of LLaVA's fine-tune, CQM-A that of LLaVA-1.5's zero-shot
-evaluation (context first, bare letters, and a closing instruction).
+QCM-A, QCM-EA and QCM-LEA are ScienceQA's own, QCM-E is the explanation alone (scored by the choice it names), QCM-LEPA
+is that of LLaVA's fine-tune, CQM-A that of LLaVA-1.5's zero-shot evaluation (context first, bare letters, and a closing
+instruction).
 """
 
 from __future__ import annotations

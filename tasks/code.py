@@ -12,7 +12,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCE_SUFFIXES = {".py", ".txt", ".json", ".jinja"}
 LIBRARIES = (
-    "torch", "transformers", "deepspeed", "ray", "prefect", "mlflow", "webdataset", "s3fs", "tokenizers", "pillow", "numpy",
+    "torch", "transformers", "deepspeed", "ray", "prefect", "mlflow", "webdataset", "s3fs", "tokenizers", "pillow",
+    "numpy",
 )
 
 

@@ -1,7 +1,7 @@
 """The exception tree.
 
     LlavaflowError                 anything this project raises on purpose; the message is one line for a user
-    |-- ConfigError                an experiment that does not exist, does not validate, or contradicts itself (configs.errors)
+    |-- ConfigError                an experiment that does not exist, validate, or agree with itself (configs.errors)
     |-- ModelError                 parts that do not fit: tokenizer, template, tower, projector, weights (model.errors)
     |-- EnvironmentProblem         the machine lacks something: disk, memory, a port, a compiler, a server
     |-- DataError                  input that cannot be used at all (single bad records go to quarantine instead)

@@ -129,10 +129,9 @@ def execute(
 
 def _why_new(store: Store, stage: str, parts: dict[str, JsonValue]) -> str:
     """Name what differs between this key and the nearest earlier artifact of the stage."""
-    differing = [
-        changed for key in store.keys(stage) if (old := _readable(store, stage, key)) and (changed := _changed(old, parts))
-    ]
-    return min(differing, key=len, default=["first build"])[0] if not differing else _phrase(min(differing, key=len))
+    earlier = (_readable(store, stage, key) for key in store.keys(stage))
+    differing = [changed for old in earlier if old and (changed := _changed(old, parts))]
+    return _phrase(min(differing, key=len)) if differing else "first build"
 
 
 def _readable(store: Store, stage: str, key: str) -> Manifest | None:
@@ -146,8 +145,8 @@ def _changed(old: Manifest, parts: dict[str, JsonValue]) -> list[str]:
     changes = []
     if old.key_parts.get("code") != parts["code"]:
         changes.append("code")
-    for name in ("parents", "config"):
-        changes += [f"{name[:-1] if name == 'parents' else name} {path}" for path in _paths(old.key_parts.get(name), parts[name])]
+    for name, called in (("parents", "parent"), ("config", "config")):
+        changes += [f"{called} {path}" for path in _paths(old.key_parts.get(name), parts[name])]
     return changes
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-
 from pydantic import JsonValue
 
 from tasks.artifacts import MANIFEST, Descriptor, FileEntry, Frozen, MadeBy, content_digest

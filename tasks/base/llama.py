@@ -39,7 +39,7 @@ def read_corpus(config: MicroLanguage, corpus: Sequence[Sample], drills: Sequenc
     template = template_named(TEMPLATE)
     texts = (piece.text for sample in corpus for piece in template.pieces(sample.conversations, ""))
     tokenizer = train_tokenizer(texts, config.vocab)
-    image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+    image_id = int(str(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)))
     conversations = ConversationTokenizer(tokenizer, template, 1, image_id)
     encoded = [conversations.encode(sample, config.max_position) for sample in corpus]
     return Language(tokenizer, encoded + [encode_lesson(tokenizer, lesson) for lesson in drills])
@@ -89,7 +89,7 @@ def train_llama(folder: Path, config: MicroLanguage, language: Language, seed: i
     model.train()
     for step, row in enumerate(_rows(config, language, seed)):
         loss = next_token_loss(model, row)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         history.add("language", step + 1, config.steps, float(loss.detach()))
     model.float()

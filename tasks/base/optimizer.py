@@ -12,11 +12,15 @@ from torch import nn
 class MasterAdamW:
     """AdamW on fp32 copies of a bf16 module's parameters, with warm-up, cosine decay and gradient clipping."""
 
-    def __init__(self, module: nn.Module, lr: float, steps: int, *, weight_decay: float = 0.05, clip: float = 1.0) -> None:
+    def __init__(
+        self, module: nn.Module, lr: float, steps: int, *, weight_decay: float = 0.05, clip: float = 1.0
+    ) -> None:
         self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.masters = [parameter.detach().float().clone() for parameter in self.parameters]
         module.to(torch.bfloat16)
-        self.optimizer = torch.optim.AdamW(self.masters, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.masters, lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
+        )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, cosine_with_warmup(steps, steps // 20 + 1))
         self.clip = clip
 

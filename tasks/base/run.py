@@ -94,7 +94,8 @@ def _watch(parts: list[Future[dict[str, int]]], folder: Path, progress: Progress
         lines = [line[-1] for name in (VISION_HISTORY, LANGUAGE_HISTORY) if (line := _lines(folder / name))]
         if lines:
             losses: dict[str, float | str] = {str(line["part"]): round(float(line["loss"]), 3) for line in lines}
-            progress.update(sum(int(line["step"]) for line in lines), sum(int(line["steps"]) for line in lines), **losses)
+            done, total = (sum(int(line[name]) for line in lines) for name in ("step", "steps"))
+            progress.update(done, total, **losses)
         time.sleep(POLL_SECONDS)
 
 

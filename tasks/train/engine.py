@@ -32,7 +32,7 @@ class StepResult:
 
 
 def parameter_groups(model: nn.Module, config: StageConfig) -> list[dict[str, Any]]:
-    """Trainable parameters by learning rate and decay: the projector may have its own rate, norms and biases no decay."""
+    """Trainable parameters by learning rate and decay: the projector may have its own rate, norms, biases no decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

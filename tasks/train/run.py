@@ -128,9 +128,8 @@ def _finished(run_folder: Path) -> Path | None:
 
 
 def _show(progress: Progress, line: Line) -> None:
-    progress.update(
-        int(line["step"]), int(line["steps"]), loss=round(float(line["loss"]), 3), rate=f"{line['tokens_per_second']} tok/s"
-    )
+    loss, rate = round(float(line["loss"]), 3), f"{line['tokens_per_second']} tok/s"
+    progress.update(int(line["step"]), int(line["steps"]), loss=loss, rate=rate)
 
 
 def _cause(error: Exception) -> TrainingError:

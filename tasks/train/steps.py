@@ -99,7 +99,7 @@ def read_ahead(
                         continue
                 if stop.is_set():
                     return
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed on, and raised by the one who reads
             ready.put(error)
 
     thread = threading.Thread(target=work, name="read-ahead", daemon=True)

@@ -170,7 +170,8 @@ def _colours(scene: Scene, rng: random.Random) -> Asked | None:
     thing = rng.choice(scene.things)
     absent = [colour for colour in COLOURS if all(other.colour != colour for other in scene.things)]
     wrong = tuple(rng.sample(absent, min(3, len(absent))))
-    quiz = Quiz("Which of these colours is in the picture?", thing.colour, wrong, f"The picture shows something {thing.colour}.")
+    solution = f"The picture shows something {thing.colour}."
+    quiz = Quiz("Which of these colours is in the picture?", thing.colour, wrong, solution)
     return Asked(quiz, thing, (captions(scene)[0], captions(scene)[1]))
 
 
@@ -182,7 +183,8 @@ def _corner(scene: Scene, rng: random.Random) -> Asked | None:
     allowed = [c for c in COLOURS if c != thing.colour]
     wrong = _distractors(rng, allowed, [other.colour for other in scene.things], 3)
     solution = f"The object in the {thing.quadrant} is {thing.colour}."
-    return Asked(Quiz(f"What colour is the object in the {thing.quadrant}?", thing.colour, wrong, solution), thing, (captions(scene)[1],))
+    quiz = Quiz(f"What colour is the object in the {thing.quadrant}?", thing.colour, wrong, solution)
+    return Asked(quiz, thing, (captions(scene)[1],))
 
 
 def _relation(scene: Scene, rng: random.Random) -> Asked | None:

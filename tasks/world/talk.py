@@ -76,7 +76,8 @@ def _corner(facts: Facts, rng: random.Random) -> Exchange | None:
     if not alone or not all(thing.quadrant for thing in facts.things):
         return None
     thing = rng.choice(alone)
-    return f"What colour is the object in the {thing.quadrant}?", f"The object in the {thing.quadrant} is {thing.colour}."
+    place = thing.quadrant
+    return f"What colour is the object in the {place}?", f"The object in the {place} is {thing.colour}."
 
 
 def _count(facts: Facts, rng: random.Random) -> Exchange | None:
