@@ -45,7 +45,7 @@ def drive(asked: Asked) -> int:
         holder: list[Run] = []
         try:
             _run(asked, holder)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # Ray exits on SIGTERM while it starts
             end_children()
             _say(f"interrupted; {GO_ON}")
             return interrupts.status

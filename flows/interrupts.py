@@ -39,13 +39,14 @@ class Interrupts:
     @property
     def status(self) -> int:
         """Exit status of a process that a signal ended, as shells count it."""
-        return 128 + (self.signal or signal.SIGINT)
+        return 128 + (self.signal or signal.SIGTERM)
 
     def _heard(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None:
             end_children(grace=0.5)
             os._exit(128 + number)
         self.signal = number
+        os.write(2, b"\nstopping; once more to stop at once\n")
         raise Interrupted(signal.Signals(number).name)
 
 

@@ -33,9 +33,6 @@ def quiet_terminal(verbose: bool) -> None:
     root.setLevel(logging.INFO)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    if not verbose:
-        # Ray writes to the terminal by handlers of its own.
-        logging.getLogger("ray").setLevel(logging.ERROR)
     logging.captureWarnings(True)
 
 

@@ -109,9 +109,10 @@ class Run:
     ) -> None:
         if error is not None:
             self.stop()
-            self.logger.error("the run ends early", exc_info=error)
+            self.logger.info("the run ends early", exc_info=error)
         try:
-            if self._warm is not None:
+            # Whoever interrupts a run ends its processes, and a cluster that is starting would be waited for.
+            if self._warm is not None and (kind is None or issubclass(kind, Exception)):
                 shut_down()
             self._stack.__exit__(kind, error, trace)
         except BaseException as late:

@@ -31,7 +31,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "generate": ("tasks/generate", *CHAT, *WORLD, "model/records.py"),
     "shard": ("tasks/shard", "tasks/shards.py", *RECORDS),
     "base": (
-        "tasks/base", "tasks/world", "tasks/processes.py", *RECORDS, "model/images.py", "model/packed.py",
+        "tasks/base", "tasks/world", *RECORDS, "model/images.py", "model/packed.py",
         "model/templates.py", "model/tokenize.py",
     ),
     "train": (

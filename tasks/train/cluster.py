@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.errors import EnvironmentProblem
+from tasks.processes import handlers_kept
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORKER_VARIABLES = ("TORCH_EXTENSIONS_DIR", "DS_ACCELERATOR", "HF_HUB_OFFLINE", "PATH", "DO_NOT_TRACK")
@@ -40,17 +42,21 @@ def connect(settings: RaySettings) -> None:
     with _starting:
         if ray.is_initialized():
             return
+        if not settings.verbose:
+            # It has a handler of its own, from when it was imported.
+            logging.getLogger("ray").setLevel(logging.ERROR)
         try:
-            ray.init(
-                address=settings.address,
-                runtime_env={"env_vars": worker_environment()},
-                log_to_driver=settings.verbose,
-                logging_level=logging.WARNING if settings.verbose else logging.ERROR,
-                configure_logging=False,
-                namespace="llavaflow",
-                **({} if settings.address else _own_cluster(settings)),
-            )
-        except (ConnectionError, RuntimeError, TimeoutError, OSError) as error:
+            with handlers_kept(signal.SIGINT, signal.SIGTERM):
+                ray.init(
+                    address=settings.address,
+                    runtime_env={"env_vars": worker_environment()},
+                    log_to_driver=settings.verbose,
+                    logging_level=logging.WARNING if settings.verbose else logging.ERROR,
+                    configure_logging=False,
+                    namespace="llavaflow",
+                    **({} if settings.address else _own_cluster(settings)),
+                )
+        except Exception as error:  # a node that does not come up in time is a bare Exception
             where = settings.address or "a cluster of our own"
             raise EnvironmentProblem(f"Ray ({where}) did not come up: {' '.join(str(error).split())[:300]}") from error
 

@@ -28,9 +28,10 @@ BESIDE = {
 """What the stage's task brings in beside its run.py."""
 NEUTRAL = {
     "configs", "model/__init__.py", "model/errors.py", "tasks/__init__.py", "tasks/artifacts.py", "tasks/code.py",
-    "tasks/errors.py", "tasks/ledger_rows.py", "tasks/progress.py", "tasks/stages.py", "tasks/storage.py",
+    "tasks/errors.py", "tasks/ledger_rows.py", "tasks/processes.py", "tasks/progress.py", "tasks/stages.py",
+    "tasks/storage.py",
 }  # fmt: skip
-"""How results are kept, named and reported on, which is not what they are."""
+"""How results are come by, kept, named and reported on, which is not what they are."""
 
 
 def imports_of(path: Path) -> Iterator[Path]:
