@@ -54,14 +54,14 @@ def prompt_of(problem: Problem, prompt_format: PromptFormat, *, with_image: bool
     the image (the blind baseline); by default a question has one if the problem names one.
     """
     shown = problem.image is not None if with_image is None else with_image
-    question, hint = _single_spaced(problem.question), _single_spaced(problem.hint)
+    question, hint = problem.question, problem.hint.strip()
     if prompt_format == "CQM-A":
         lines = [f"Context: {hint}"] if hint else []
         lines += [question, *(f"{letter(index)}. {choice}" for index, choice in enumerate(problem.choices))]
         lines.append(LETTER_INSTRUCTION)
     else:
         lines = [question, f"Context: {hint or 'N/A'}", f"Options: {options(problem.choices)}"]
-    return (f"{IMAGE_TOKEN}\n" if shown else "") + "\n".join(lines)
+    return (f"{IMAGE_TOKEN}\n" if shown else "") + _single_spaced("\n".join(lines))
 
 
 def target_of(problem: Problem, prompt_format: PromptFormat) -> str:
@@ -72,14 +72,16 @@ def target_of(problem: Problem, prompt_format: PromptFormat) -> str:
         return answer
     if prompt_format == "QCM-A":
         return sentence
-    lecture, solution = problem.lecture.strip(), problem.solution.strip()
+    lecture, solution = _single_spaced(problem.lecture), _single_spaced(problem.solution)
     if prompt_format == "QCM-E":
         return solution or f"The answer is {problem.choices[problem.answer]}."
     if prompt_format == "QCM-LEPA":
-        return f"LECTURE: {lecture}\nSOLUTION: {solution}\n###\nANSWER: {answer}."
+        told = [f"LECTURE: {lecture}"] * bool(lecture) + [f"SOLUTION: {solution}"] * bool(solution)
+        return _single_spaced("\n".join([*told, "###", f"ANSWER: {answer}."]))
     parts = (solution, sentence) if prompt_format == "QCM-EA" else (lecture, solution, sentence)
     return " ".join(part for part in parts if part)
 
 
 def _single_spaced(text: str) -> str:
-    return " ".join(text.replace("\n", " \n ").split(" ")).replace(" \n ", "\n").strip()
+    """As published: each two spaces become one, once over, and the ends are bare."""
+    return text.replace("  ", " ").strip()
