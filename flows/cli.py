@@ -205,6 +205,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last place where it can be told in one line
+        sys.stderr.write(f"error: {type(error).__name__}: {error}\n")
+        sys.exit(1)
 
 
 def _drive(

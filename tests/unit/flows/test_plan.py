@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from configs.load import load_experiment
+from configs.settings import Settings
+from flows.plan import make_plan, render
+from flows.run import store_of
+from flows.specs import Specs
+from tasks.artifacts import ImageSet
+from tasks.code import CodeState
+from tasks.making import make
+from tasks.progress import Progress, Silent
+from tasks.stages import Built
+
+PAID = [
+    "generate.teacher={kind: openai, model: m, usd_per_million_input: 2, usd_per_million_output: 8}",
+    "generate.samples=100",
+]
+
+
+def ingested(settings: Settings, overrides: list[str]) -> ImageSet:
+    """The images of the experiment in the cache, as if ingest had run."""
+
+    def build(folder: Path, progress: Progress) -> Built:
+        (folder / "annotations.jsonl").write_text("")
+        return Built({"images": 12})
+
+    specs = Specs(load_experiment("shapes", overrides), settings)
+    state = CodeState(None, None, {})
+    locks = settings.home() / "locks"
+    return make(store_of(settings), locks, specs.ingest(), build, Silent(), lambda: state).artifact
+
+
+def test_nothing_there_is_a_first_build_and_what_follows_from_it(tmp_path: Path) -> None:
+    plan = make_plan("shapes", settings=Settings(root=tmp_path))
+    reasons = {stage.name: stage.reason for stage in plan.stages}
+    assert reasons["ingest"] == reasons["base"] == "first build"
+    assert reasons["shard"] == "its parent ingest will be rebuilt"
+    assert reasons["instruct"] == "its parent align will be rebuilt"
+    assert reasons["promote"] == "its parent register will be rebuilt"
+    assert not any(stage.cached for stage in plan.stages)
+
+
+def test_what_is_there_is_cached_and_says_how_much_there_is_to_do(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path)
+    ingested(settings, [])
+    stages = {stage.name: stage for stage in make_plan("shapes", settings=settings).stages}
+    assert stages["ingest"].cached
+    assert stages["generate"].reason == "first build"
+    assert stages["shard"].work["align samples"] == 12
+
+
+def test_a_changed_knob_is_named(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path)
+    ingested(settings, [])
+    changed = make_plan("shapes", ["data.source.seed=8"], settings)
+    assert changed.stages[0].reason == "changed: config source.seed 7 -> 8"
+
+
+def test_a_paid_teacher_has_a_price(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path)
+    plan = make_plan("shapes", PAID, settings)
+    work = {stage.name: stage.work for stage in plan.stages}["generate"]
+    asked, answered = work["tokens asked"], work["tokens answered"]
+    assert isinstance(asked, int) and isinstance(answered, int)
+    assert work["requests"] == 100
+    assert plan.usd == pytest.approx((2 * asked + 8 * answered) / 1e6, abs=0.01)
+    assert make_plan("shapes", settings=settings).usd == 0
+
+
+def test_steps_follow_epochs_or_are_given(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path)
+    overrides = ["train.stages.align={batch: 10, lr: 0.1, epochs: 2}", "data.source.train_scenes=33"]
+    work = {stage.name: stage.work for stage in make_plan("shapes", overrides, settings).stages}
+    assert work["align"] == {"steps": 7, "samples": 70}
+
+
+def test_a_plan_writes_nothing(tmp_path: Path) -> None:
+    make_plan("shapes", settings=Settings(root=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_shows_every_stage_and_its_reason(tmp_path: Path) -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    plan = make_plan("shapes", PAID, Settings(root=tmp_path / "root"))
+    console.print(render(plan))
+    text = console.export_text()
+    assert all(stage.name in text for stage in plan.stages)
+    assert "first build" in text and "$" in text
