@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from model.errors import ModelError
 from model.records import IMAGE_TOKEN, Sample, Turn
-from model.templates import Template
+from model.templates import Piece, Template
 
 IGNORE = -100
 """Label of a token that is not supervised."""
@@ -93,9 +93,10 @@ class ConversationTokenizer:
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Ids of a conversation that ends with an open human turn, for the model to go on: a prefix of training ids."""
-        ids = self._start()
-        for piece in self.template.pieces(turns, self.eos):
-            ids += self._words(piece.text, image=True) if piece.words else list(self._markup(piece.text))
+        first, *pieces = self.template.pieces(turns, self.eos)
+        ids = self._start() + self._first(first)
+        for piece in pieces:
+            ids += self._piece(piece)
         return ids
 
     def _start(self) -> list[int]:
@@ -105,20 +106,29 @@ class ConversationTokenizer:
         return [bos] if bos is not None and with_special and with_special[0] == bos else []
 
     def _rounds(self, turns: Sequence[Turn]) -> tuple[list[int], list[tuple[list[int], list[int]]]]:
-        opening = self._start() + list(self._markup(self.template.opening))
+        opening, *_ = self.template.pieces(turns, self.eos)
+        start = self._start() + self._first(opening)
         rounds: list[tuple[list[int], list[int]]] = []
         pairs = [turns[index : index + 2] for index in range(0, len(turns), 2)]
-        for pair in pairs:
+        for at, pair in enumerate(pairs):
             ids: list[int] = []
             labels: list[int] = []
             pieces = list(self.template.pieces(pair, self.eos))
-            for piece in pieces[1:] if self.template.opening else pieces:
-                image = piece.words and not piece.supervised
-                piece_ids = self._words(piece.text, image=image) if piece.words else list(self._markup(piece.text))
+            for piece in pieces[1:] if self.template.opening or at == 0 else pieces:
+                piece_ids = self._piece(piece)
                 ids += piece_ids
                 labels += piece_ids if piece.supervised else [IGNORE] * len(piece_ids)
             rounds.append((ids, labels))
-        return opening, rounds
+        return start, rounds
+
+    def _first(self, piece: Piece) -> list[int]:
+        """Ids of the piece that a conversation starts with, always markup: here SentencePiece types put their space."""
+        return list(self.tokenizer.backend_tokenizer.encode(piece.text, add_special_tokens=False).ids)
+
+    def _piece(self, piece: Piece) -> list[int]:
+        if piece.words:
+            return self._words(piece.text, image=not piece.supervised)
+        return list(self._markup(piece.text))
 
     def _words(self, text: str, *, image: bool) -> list[int]:
         if not image or IMAGE_TOKEN not in text:
