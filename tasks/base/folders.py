@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from configs.schema import FolderModel, PackagedGguf
 from model.errors import ModelError
@@ -54,10 +54,8 @@ def _convert_gguf(folder: Path, config: PackagedGguf) -> int:
         raise DataError(f"the package {config.package} holds no {config.file}")
     quantised = AutoModelForCausalLM.from_pretrained(home, gguf_file=config.file, dtype=torch.bfloat16)
     tokenizer = AutoTokenizer.from_pretrained(home, gguf_file=config.file)
-    plain = AutoConfig.for_model(
-        quantised.config.model_type,
-        **{name: value for name, value in quantised.config.to_dict().items() if name != "quantization_config"},
-    )
+    values = {name: value for name, value in quantised.config.to_dict().items() if name != "quantization_config"}
+    plain = type(quantised.config).from_dict(values)
     model = AutoModelForCausalLM.from_config(plain, dtype=torch.bfloat16)
     model.load_state_dict(quantised.state_dict())
     model.tie_weights()
