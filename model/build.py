@@ -70,7 +70,7 @@ class Assembled:
 
 
 def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspect, seed: int) -> Assembled:
-    """Connect the models of a BaseModels folder; the projector starts from `seed`.
+    """Connect the models of a BaseModels folder; the projector, and embeddings of new tokens, start from `seed`.
 
     Raises ModelError if tokenizer and language model do not fit.
     """
@@ -84,6 +84,8 @@ def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspec
             f"the tokenizer has {len(tokenizer)} tokens, the language model {embeddings} embeddings:"
             " they are not of one model"
         )
+    # Before new embeddings are drawn: every worker has to draw the same.
+    torch.manual_seed(seed)
     image_id = _image_token(tokenizer, language)
     config = LlavaConfig(
         vision_config=vision.config,
@@ -95,7 +97,6 @@ def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspec
         image_seq_length=int((vision.config.image_size // vision.config.patch_size) ** 2),
         tie_word_embeddings=language.config.tie_word_embeddings,
     )
-    torch.manual_seed(seed)
     llava = LlavaForConditionalGeneration(config)
     llava.model.vision_tower.load_state_dict(vision.state_dict())
     llava.model.language_model.load_state_dict(language.model.state_dict())
