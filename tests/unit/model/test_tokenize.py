@@ -116,7 +116,7 @@ def test_the_chat_template_of_transformers_gives_the_same_ids_and_the_same_super
     plain = tokenizer.tokenizer(text.replace(IMAGE_TOKEN, IMAGE_TOKEN * IMAGE_TOKENS))["input_ids"]
     assert plain == list(encoded.ids)
     if not image:
-        told = tokenizer.tokenizer.apply_chat_template(
+        told: Any = tokenizer.tokenizer.apply_chat_template(
             messages(trained), chat_template=jinja, return_dict=True, return_assistant_tokens_mask=True
         )
         mask = [label != IGNORE for label in encoded.labels][1:]
@@ -126,8 +126,8 @@ def test_the_chat_template_of_transformers_gives_the_same_ids_and_the_same_super
 def test_the_chat_template_takes_content_in_parts_with_the_image_first() -> None:
     tokenizer = TOKENIZERS["v1"]
     jinja = tokenizer.template.jinja(tokenizer.eos)
-    parts = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}]
-    plain = [{"role": "user", "content": f"{IMAGE_TOKEN}\nWhat?"}]
+    parts: Any = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}]
+    plain: Any = [{"role": "user", "content": f"{IMAGE_TOKEN}\nWhat?"}]
     rendered = [
         tokenizer.tokenizer.apply_chat_template(told, chat_template=jinja, tokenize=False) for told in (parts, plain)
     ]

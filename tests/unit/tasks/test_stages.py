@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from tasks.artifacts import MANIFEST, ImageSet
 from tasks.code import CodeState
@@ -21,7 +22,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def spec(size: int = 3, code: tuple[str, ...] = ("tasks/progress.py",), **parents: ImageSet) -> StageSpec[ImageSet]:
-    config = {"size": size, "source": {"kind": "shapes"}}
+    config: JsonValue = {"size": size, "source": {"kind": "shapes"}}
     return StageSpec(name="ingest", makes=ImageSet, code=code, config=config, parents=parents)
 
 
@@ -130,7 +131,7 @@ def test_a_full_disk_is_told_with_its_remedy(store: Store) -> None:
         (folder / "half.txt").write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(EnvironmentProblem, match="the disk of .* is full; free some space and run again"):
+    with pytest.raises(EnvironmentProblem, match=r"the disk of .* is full; free some space and run again"):
         execute(store, spec(), decide(store, spec()), full, Silent(), SOURCE)
     assert list(store.scratch.iterdir()) == []
 
