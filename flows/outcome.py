@@ -113,10 +113,19 @@ def look_of(run: Run) -> dict[str, str]:
     api = run.settings.prefect_api_url
     server = f"PREFECT_HOME={os.environ['PREFECT_HOME']} {programs}/prefect server start"
     return {
+        **_made(run),
         "models": "llavaflow models",
         "training": uri if uri.startswith("http") else f"{programs}/mlflow ui --backend-store-uri {uri}",
         "flow runs": api.removesuffix("/api") if api else server,
     }
+
+
+def _made(run: Run) -> dict[str, str]:
+    """Where the last artifact of a part of a run lies, as `make teacher` wants to know; a whole run has its report."""
+    last = next((record for record in reversed(run.records.values()) if record.uri), None)
+    if last is None or last.uri is None or run.ending.report is not None:
+        return {}
+    return {last.name: last.uri if "://" in last.uri else shown_path(Path(last.uri))}
 
 
 def shown_path(path: Path) -> str:
