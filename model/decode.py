@@ -66,11 +66,14 @@ class HuggingFaceAnswerer:
         longest = max(map(len, prompts))
         ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts])
         mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        end = self.template.end_mark(self.conversations.eos)
-        stop = self.assembled.tokenizer.convert_tokens_to_ids(end)
-        pixels = [self._pixels(question.image) for question in questions if question.image is not None]
         llava = self.assembled.llava
+        pixels = [self._pixels(question.image) for question in questions if question.image is not None]
         shown: dict[str, Any] = {"pixel_values": torch.stack(pixels).to(llava.dtype)} if pixels else {}
+        end = self.template.end_mark(self.conversations.eos)
+        stop = self.assembled.tokenizer(end, add_special_tokens=False)["input_ids"]
+        if len(stop) > 1:
+            # An end mark of several tokens (v0) can only be watched for in the text.
+            shown |= {"stop_strings": [end], "tokenizer": self.assembled.tokenizer}
         answered: Any = llava.generate(  # type: ignore[misc]
             input_ids=ids,
             attention_mask=mask,
@@ -78,10 +81,11 @@ class HuggingFaceAnswerer:
             max_new_tokens=max(question.max_new_tokens for question in questions),
             do_sample=False,
             pad_token_id=pad,
-            eos_token_id=stop,
+            eos_token_id=stop if len(stop) == 1 else self.assembled.tokenizer.eos_token_id,
         )
         words = self.assembled.tokenizer.batch_decode(answered[:, longest:], skip_special_tokens=True)
-        return [text.removeprefix(self.template.before_words).removesuffix(end) for text in words]
+        cut = [text.split(end, 1)[0] if len(stop) > 1 else text.removesuffix(end) for text in words]
+        return [text.removeprefix(self.template.before_words) for text in cut]
 
     def _pixels(self, path: Path) -> torch.Tensor:
         with Image.open(path) as opened:

@@ -152,9 +152,12 @@ def test_each_stage_trains_its_parts_and_the_vision_tower_never(
     assert set(language) <= set(names) or stage is Stage.ALIGN
 
 
-def test_a_batch_can_be_learnt_by_heart_and_is_answered_after_saving(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("template", ["bare", "v0"])
+def test_a_batch_can_be_learnt_by_heart_and_is_answered_after_saving(
+    base: Path, tmp_path: Path, template: str
+) -> None:
     assembled = made(base)
-    tokenizer, transform = assembled.conversations(BARE), assembled.transform()
+    tokenizer, transform = assembled.conversations(template_named(template)), assembled.transform()
     images = [noise(32, 32, seed) for seed in (1, 2)]
     samples = [sample("Which shape?", "A ball.", image=True), sample("Which shape?", "The cube.", image=True)]
     samples.append(sample("What is 1?", "1", image=False))
@@ -169,11 +172,11 @@ def test_a_batch_can_be_learnt_by_heart_and_is_answered_after_saving(base: Path,
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.05
-    assembled.save(tmp_path / "model", BARE)
+    assembled.save(tmp_path / "model", template_named(template))
     paths = [tmp_path / "1.png", tmp_path / "2.png"]
     for image, path in zip(images, paths, strict=True):
         image.save(path)
-    answerer = HuggingFaceAnswerer(tmp_path / "model", "bare")
+    answerer = HuggingFaceAnswerer(tmp_path / "model", template)
     asked = [Question("<image>\nWhich shape?", path, 12) for path in paths]
     assert answerer.answer(asked) == ["A ball.", "The cube."]
     assert answerer.answer([Question("What is 1?", None, 12)]) == ["1"]
