@@ -68,7 +68,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} must hold a mapping of keys, it holds {type(tree).__name__}")
-    return tree
+    return {key: _unshared(value) for key, value in tree.items()}
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which nothing occurs twice: a YAML alias is the same object as its anchor, and setting a key of one
+    would set it of the other."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

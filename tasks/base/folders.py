@@ -60,6 +60,9 @@ def _convert_gguf(folder: Path, config: PackagedGguf) -> int:
     model.load_state_dict(quantised.state_dict())
     model.tie_weights()
     model.generation_config = quantised.generation_config
+    # A GGUF does not say how its model is to be asked, and `transformers serve` is greedy unless a model's folder says
+    # otherwise, whatever temperature a request has: so small a model then repeats one sentence for ever.
+    model.generation_config.update(do_sample=True, top_p=0.9, repetition_penalty=1.1)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return int(model.num_parameters())

@@ -111,3 +111,12 @@ def test_a_missing_key_is_named(tmp_path: Path, project: Path) -> None:
 def test_an_unknown_deepspeed_file_names_those_there_are() -> None:
     with pytest.raises(ConfigError, match=r"no DeepSpeed configuration 'zero9'; there are: .*zero2"):
         deepspeed_file("zero9")
+
+
+def test_an_override_of_what_a_yaml_alias_names_leaves_its_anchor_alone() -> None:
+    loaded = load_experiment("coco_smol", ["evaluate.llava_bench.judge.max_tokens=32"])
+    bench = loaded.evaluate.llava_bench
+    assert bench is not None
+    assert isinstance(bench.judge, OpenAIEndpoint) and isinstance(loaded.generate.teacher, OpenAIEndpoint)
+    assert bench.judge.max_tokens == 32
+    assert loaded.generate.teacher.max_tokens != 32
