@@ -14,6 +14,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
@@ -103,9 +104,10 @@ def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspec
     llava.lm_head.load_state_dict(language.lm_head.state_dict())
     llava.tie_weights()
     _start_projector(llava.model.multi_modal_projector, projector)
-    llava.generation_config = language.generation_config
-    llava.generation_config.pad_token_id = tokenizer.pad_token_id
-    llava.generation_config.eos_token_id = tokenizer.eos_token_id
+    # Not the language model's own, which may sample (as Vicuna's and SmolLM2's do): a checkpoint answers alike twice.
+    llava.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
     return Assembled(llava, tokenizer, _image_processor(base / "vision", aspect), aspect)
 
 
