@@ -128,6 +128,8 @@ class Spine:
         run.ending = ending_of(run, self.evaluation, decided)
         report(run, run.report_file, page_of(self, decided))
         publish(run)
+        promotion = decided.promotion
+        run.tracked.end(run.report_file, {"decision": promotion.verdict, "version": promotion.challenger})
         return run.ending
 
 
