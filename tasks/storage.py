@@ -49,7 +49,7 @@ def file_entry(path: Path) -> FileEntry:
 
 def file_table(folder: Path) -> dict[str, FileEntry]:
     """Every file under a folder but the manifest, by relative POSIX path."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
     with ThreadPoolExecutor(4) as pool:
         entries = pool.map(file_entry, paths)
     return {path.relative_to(folder).as_posix(): entry for path, entry in zip(paths, entries, strict=True)}
@@ -199,6 +199,7 @@ class Store:
             except FileNotFoundError as error:
                 raise ArtifactError(f"{self.uri(stage, key)}: {path} is missing") from error
         if wrong := differences(working, manifest.files):
+            shutil.rmtree(working)
             raise ArtifactError(f"{self.uri(stage, key)}: {wrong[0]} ({len(wrong)} file(s) in all)")
         target.parent.mkdir(parents=True, exist_ok=True)
         working.rename(target)

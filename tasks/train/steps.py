@@ -86,21 +86,23 @@ def read_ahead(
     ready: queue.Queue[tuple[StepPlan, list[Row]] | BaseException] = queue.Queue(maxsize=AHEAD)
     stop = threading.Event()
 
+    def hand_over(item: tuple[StepPlan, list[Row]] | BaseException) -> None:
+        """Wait for room, but not for a reader who has left."""
+        while not stop.is_set():
+            try:
+                return ready.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+
     def work() -> None:
         try:
             for step in range(first, last):
                 planned = plan(step)
-                item = (planned, read(planned))
-                while not stop.is_set():
-                    try:
-                        ready.put(item, timeout=0.2)
-                        break
-                    except queue.Full:
-                        continue
+                hand_over((planned, read(planned)))
                 if stop.is_set():
                     return
-        except BaseException as error:  # noqa: BLE001 - handed on, and raised by the one who reads
-            ready.put(error)
+        except BaseException as error:  # noqa: BLE001 (raised again in the reading thread)
+            hand_over(error)
 
     thread = threading.Thread(target=work, name="read-ahead", daemon=True)
     thread.start()
