@@ -149,7 +149,7 @@ SHOWN = {
     "ShardSet": {"align_samples": "for align", "instruct_samples": "for instruct"},
     "BaseModels": {"vision_parameters": "weights see", "language_parameters": "weights read"},
     "Checkpoint": {"steps": "steps", "samples": "samples", "quarantined": "quarantined"},
-    "EvalReport": {"scienceqa/questions": "questions", "llava_bench/questions": "judged"},
+    "EvalReport": {"scienceqa/questions": "questions", "llava_bench/judged": "judged"},
 }
 """Which counts of an artifact are worth a place on a line, and what they are called there."""
 
