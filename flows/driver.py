@@ -47,10 +47,11 @@ def drive(asked: Asked) -> int:
             _run(asked, holder)
         except (KeyboardInterrupt, SystemExit):  # Ray exits on SIGTERM while it starts
             end_children()
-            _say(f"interrupted; {GO_ON}")
-            return interrupts.status
+            return _interrupted(interrupts)
         except Exception as error:  # noqa: BLE001 - the last place where it can be told in one line
             end_children()
+            if interrupts.signal is not None:  # a library made something else of it on its way here
+                return _interrupted(interrupts)
             _tell(error, holder)
             return 1
     return 0
@@ -91,6 +92,11 @@ def _show(outcome: Outcome, as_json: bool) -> None:
         sys.stdout.write(outcome.model_dump_json(indent=1) + "\n")
     else:
         show(outcome, Console())
+
+
+def _interrupted(interrupts: Interrupts) -> int:
+    _say(f"interrupted; {GO_ON}")
+    return interrupts.status
 
 
 def _tell(error: Exception, holder: list[Run]) -> None:

@@ -36,7 +36,7 @@ from tasks.artifacts import Artifact, Descriptor, digest_of
 from tasks.chat import Role, make_client
 from tasks.code import CodeState, code_state
 from tasks.ledger import Budget, Ledger, LedgerAsker
-from tasks.making import make
+from tasks.making import make, sweep
 from tasks.progress import Progress
 from tasks.register.promote import Desk
 from tasks.register.registry import MlflowRegistry
@@ -100,6 +100,7 @@ class Run:
         (self.folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         self.logger = self._stack.enter_context(written_to(self.folder / LOG))
         self._lines = Lines(self.logger.info)
+        sweep(self.store.scratch, self.home / "locks")
         self.event("started", experiment=self.experiment.id, tag=self.tag)
         self.tracked = self._stack.enter_context(Tracked(self))
         return self

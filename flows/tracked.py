@@ -52,10 +52,13 @@ class Tracked:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         interrupted = kind is not None and not issubclass(kind, Exception)
-        self._thread.shutdown(wait=not interrupted, cancel_futures=interrupted)
-        if interrupted:
+        # An interrupted run ends at once: it does not wait for MLflow to load, nor tell what is still to be told.
+        loaded = self._told[0].done()
+        self._thread.shutdown(wait=loaded or not interrupted, cancel_futures=interrupted)
+        if interrupted and not loaded:
             return
-        failures = [failure for future in self._told if (failure := future.exception()) is not None]
+        told = [future for future in self._told if not future.cancelled()]
+        failures = [failure for future in told if (failure := future.exception()) is not None]
         for failure in failures:
             self.run.logger.error("tracking: %s", failure, exc_info=failure)
         if not failures:

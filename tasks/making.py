@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -113,6 +114,16 @@ def only_one(path: Path, progress: Progress) -> Iterator[bool]:
             progress.update(0, 0)
             time.sleep(POLL_SECONDS)
         yield waited
+
+
+def sweep(scratch: Path, locks: Path) -> None:
+    """Remove what builds left behind whose process was killed: nobody holds the lock of their key any more."""
+    for folder in sorted(scratch.glob("*-*-*")):
+        stage, key, _ = folder.name.rsplit("-", 2)
+        for lock in locks.glob(f"{stage}-{key}*.lock"):
+            with lock.open("a") as handle:
+                if _locked(handle.fileno()):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _locked(descriptor: int) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tasks.artifacts import ImageSet
 from tasks.code import CodeState
-from tasks.making import Made, make, only_one
+from tasks.making import Made, make, only_one, sweep
 from tasks.progress import Progress, Silent
 from tasks.stages import Built, StageSpec
 from tasks.storage import Store
@@ -69,6 +69,20 @@ def test_a_build_that_fails_lets_the_next_try(tmp_path: Path) -> None:
             continue
     assert not made.cached
     assert make(store, tmp_path / "locks", SPEC, build, Silent(), state).cached
+
+
+def test_what_a_killed_build_left_is_swept_and_a_running_one_s_is_not(tmp_path: Path) -> None:
+    store, locks = Store(str(tmp_path / "cache"), tmp_path / "scratch"), tmp_path / "locks"
+    key = "0123456789abcdef" * 2
+    dead = store.workspace("ingest", key)
+    (dead / "half").write_text("a")
+    (locks).mkdir()
+    (locks / f"ingest-{key}.lock").touch()
+    with only_one(locks / f"shard-{key}.lock", Silent()):
+        alive = store.workspace("shard", key)
+        sweep(store.scratch, locks)
+    assert not dead.exists()
+    assert alive.exists()
 
 
 def test_a_lock_is_free_again_after_use(tmp_path: Path) -> None:
