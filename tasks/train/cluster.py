@@ -18,6 +18,14 @@ WORKER_VARIABLES = ("TORCH_EXTENSIONS_DIR", "DS_ACCELERATOR", "HF_HUB_OFFLINE", 
 SOCKET_PATH = 107
 """Longest path of a Unix socket; Ray puts some 60 characters behind its temporary folder."""
 
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
+"""glibc gives large blocks back to the kernel at once, so that each step would fault in all its pages anew. It reads
+these when a process starts."""
+
 _starting = threading.Lock()
 _over = threading.Event()
 
@@ -94,7 +102,7 @@ def worker_environment() -> dict[str, str]:
     """Environment of workers: they find the project's packages, and what is set here for the libraries."""
     passed = {name: os.environ[name] for name in WORKER_VARIABLES if name in os.environ}
     path = os.pathsep.join(part for part in (str(PROJECT), os.environ.get("PYTHONPATH", "")) if part)
-    return passed | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
+    return passed | ALLOCATOR | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
 
 
 def _own_cluster(settings: RaySettings) -> dict[str, Any]:
