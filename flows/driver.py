@@ -70,7 +70,8 @@ def _run(asked: Asked, holder: list[Run]) -> None:
         from flows.progress_display import display_for, stderr_console
         from flows.run import open_run
 
-        with open_run(asked.experiment, asked.overrides, asked.tag, display_for(stderr_console())) as run:
+        display = display_for(stderr_console())
+        with open_run(asked.experiment, asked.overrides, asked.tag, display, asked.verbose) as run:
             holder.append(run)
             from flows.pipeline import part, pipeline
 

@@ -31,8 +31,6 @@ def quiet_terminal(verbose: bool) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
 
 
@@ -48,6 +46,8 @@ def written_to(path: Path) -> Iterator[logging.Logger]:
     handler.setFormatter(logging.Formatter(FORMAT))
     root, logger = logging.getLogger(), logging.getLogger(LOGGER)
     root.addHandler(handler)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     before = root.level, logger.level
     root.setLevel(min(root.level, logging.INFO) or logging.INFO)
     logger.setLevel(logging.INFO)

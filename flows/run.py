@@ -52,7 +52,8 @@ _CURRENT: ContextVar[Run | None] = ContextVar("run", default=None)
 
 @contextmanager
 def open_run(
-    experiment: str, overrides: Sequence[str] = (), tag: str = "", display: Display | None = None
+    experiment: str, overrides: Sequence[str] = (), tag: str = "", display: Display | None = None,
+    verbose: bool = False,
 ) -> Iterator[Run]:
     """A run of an experiment; the one that is open already where there is one.
 
@@ -64,7 +65,7 @@ def open_run(
     settings = Settings()
     loaded = load_experiment(experiment, overrides)
     prepare_environment(settings)
-    with Run(loaded, settings, tag, display or Nowhere()) as run:
+    with Run(loaded, settings, tag, display or Nowhere(), verbose) as run:
         token = _CURRENT.set(run)
         try:
             yield run
@@ -75,8 +76,12 @@ def open_run(
 class Run:
     """See the module. Stages know it as `tasks.making.StageRun`."""
 
-    def __init__(self, experiment: Experiment, settings: Settings, tag: str, display: Display) -> None:
+    def __init__(
+        self, experiment: Experiment, settings: Settings, tag: str, display: Display, verbose: bool = False
+    ) -> None:
         self.experiment, self.settings, self.tag, self.display = experiment, settings, tag, display
+        self.verbose = verbose
+        """Whether libraries may speak, too."""
         self.started = datetime.now(UTC)
         self._clock = time.monotonic()
         self.home = settings.home()
@@ -183,7 +188,7 @@ class Run:
         train = self.experiment.train
         return RaySettings(
             address=self.settings.ray_address, temp=self.settings.ray_temp or self.home / "ray",
-            cpus=train.workers * train.cpus_per_worker + 1,
+            cpus=train.workers * train.cpus_per_worker + 1, verbose=self.verbose,
         )
 
     @cached_property
