@@ -66,6 +66,11 @@ def until(true: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
+def alive(family: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run. One that has ended and waits for its parent's notice, which may be never, does not."""
+    return [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
 def events(root: Path) -> list[dict[str, object]]:
     lines = [line for path in root.glob("shapes-*/events.jsonl") for line in path.read_text().splitlines()]
     return [json.loads(line) for line in lines if line.endswith("}")]
@@ -80,8 +85,7 @@ def test_a_killed_run_keeps_what_was_finished_and_comes_to_the_same(
     family = psutil.Process(killed.pid).children(recursive=True)
     killed.kill()
     killed.wait()
-    psutil.wait_procs(family, timeout=30)
-    assert [process for process in family if process.is_running()] == []
+    until(lambda: not alive(family), 30)
 
     resumed = outcome_of(start(root / "killed", "shard", *small))
     whole = outcome_of(start(root / "whole", "shard", *small))
@@ -101,5 +105,5 @@ def test_an_interrupt_ends_everything_and_says_how_to_go_on(
     assert process.returncode == 128 + signal.SIGINT
     assert error.splitlines()[-1] == "interrupted; run the same command again: finished stages are kept"
     assert "Traceback" not in error
-    assert [left for left in family if left.is_running()] == []
+    assert alive(family) == []
     assert Outcome.model_validate_json(next(root.glob("shapes-*/result.json")).read_text()).status == "interrupted"
