@@ -9,21 +9,25 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.register.audit import AuditRecord
+from tasks.report.words import moment
 
-SHOWN = ("scienceqa/avg", "scienceqa/img", "scienceqa/img_blind", "llava_bench/all")
+SHOWN = {
+    "scienceqa/avg": "sqa", "scienceqa/img": "sqa img", "scienceqa/img_blind": "blind", "llava_bench/all": "bench",
+}
 
 
 def versions(rows: Sequence[Mapping[str, JsonValue]]) -> Table | str:
     """A row a version, newest first."""
     if not rows:
         return "no version is registered yet: llavaflow run"
-    table = _table("version", "aliases", "decision", *SHOWN, "experiment", "created")
+    table = _table("version", "aliases", "decision", *SHOWN.values(), "experiment", "created")
     for row in rows:
         scores, aliases = row["scores"], row["aliases"]
         assert isinstance(scores, dict) and isinstance(aliases, list)
         figures = [f"{score:.1f}" if isinstance(score := scores.get(name), float | int) else "" for name in SHOWN]
-        told = [str(row.get(name) or "") for name in ("decision", "experiment", "created")]
-        table.add_row(str(row["version"]), ", ".join(map(str, aliases)), told[0], *figures, *map(Text, told[1:]))
+        decision, experiment, created = (str(row.get(name) or "") for name in ("decision", "experiment", "created"))
+        names = ", ".join(map(str, aliases))
+        table.add_row(str(row["version"]), names, decision, *figures, Text(experiment), moment(created).removesuffix(" UTC"))
     return table
 
 
@@ -31,16 +35,16 @@ def moves(records: Sequence[AuditRecord]) -> Table | str:
     """A row a record of the trail, oldest first."""
     if not records:
         return "nothing was decided yet: llavaflow run"
-    table = _table("time", "what", "champion before", "version", "who", "run", "reasons")
+    table = _table("time", "what", "before", "version", "run", "why")
     for record in records:
         what = f"{record.action} {record.event}"
-        told = (record.time, what, record.before or "none", record.after or "none", record.who, record.run)
-        table.add_row(*map(Text, told), Text("; ".join(record.reasons)))
+        told = (moment(record.time), what, record.before or "none", record.after or "none", record.run)
+        table.add_row(*map(Text, told), Text("\n".join(record.reasons)))
     return table
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table
