@@ -26,8 +26,8 @@ def versions(rows: Sequence[Mapping[str, JsonValue]]) -> Table | str:
         assert isinstance(scores, dict) and isinstance(aliases, list)
         figures = [f"{score:.1f}" if isinstance(score := scores.get(name), float | int) else "" for name in SHOWN]
         decision, experiment, created = (str(row.get(name) or "") for name in ("decision", "experiment", "created"))
-        names = ", ".join(map(str, aliases))
-        table.add_row(str(row["version"]), names, decision, *figures, Text(experiment), moment(created).removesuffix(" UTC"))
+        names, when = ", ".join(map(str, aliases)), moment(created).removesuffix(" UTC")
+        table.add_row(str(row["version"]), names, decision, *figures, Text(experiment), when)
     return table
 
 
