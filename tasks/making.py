@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from tasks.artifacts import Artifact, Descriptor
 from tasks.chat import Role
 from tasks.code import CodeState
 from tasks.ledger import Budget, LedgerAsker
+from tasks.processes import try_lock
 from tasks.progress import Progress
 from tasks.stages import Build, Decision, StageSpec, decide, execute
 from tasks.storage import Store
@@ -107,7 +107,7 @@ def only_one(path: Path, progress: Progress) -> Iterator[bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         waited = False
-        while not _locked(handle.fileno()):
+        while not try_lock(handle.fileno()):
             if not waited:
                 progress.note("another run is making this; waiting for it")
             waited = True
@@ -122,13 +122,5 @@ def sweep(scratch: Path, locks: Path) -> None:
         stage, key, _ = folder.name.rsplit("-", 2)
         for lock in locks.glob(f"{stage}-{key}*.lock"):
             with lock.open("a") as handle:
-                if _locked(handle.fileno()):
+                if try_lock(handle.fileno()):
                     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,8 +1,9 @@
-"""Child processes that never outlive their parent, and signals that reach whom they are meant for."""
+"""Child processes that never outlive their parent, signals that reach whom they are meant for, locks among processes."""
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
@@ -68,3 +69,12 @@ def handlers_kept(*signals: signal.Signals) -> Iterator[None]:
                 signal.signal(number, handler)
         for number, kept in below.items():
             libc.sigaction(int(number), kept, None)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the lock of an open file, unless another holds it. The system frees it when the process ends."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -130,9 +130,9 @@ def _rows(config: MicroLanguage, language: Language, seed: int) -> Iterator[Row]
         if len(order) < 4 * config.batch_tokens // 100:
             order += seeded("language order", seed, step).sample(range(len(language.encoded)), len(language.encoded))
         lengths = [len(language.encoded[at].ids) for at in order[: config.batch_tokens // 20]]
-        row = sorted(pack_first(lengths, config.batch_tokens))
+        row = pack_first(lengths, config.batch_tokens)
         chosen = [language.encoded[order[at]] for at in row]
-        order = [at for place, at in enumerate(order) if place not in set(row)]
+        order = order[len(row) :]
         yield collate(chosen, [], dummy, pad)
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from tasks.artifacts import Frozen
 from tasks.errors import RegistryError
+from tasks.processes import try_lock
 
 Event = Literal["intent", "done", "abandoned", "held", "moved"]
 """intent: about to move the alias. done: moved. abandoned: an intent that came to nothing. held: the gate said no.
@@ -95,7 +96,7 @@ def file_lock(path: Path, timeout: float = 60.0, poll: float = 0.1) -> Iterator[
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         deadline = time.monotonic() + timeout
-        while not _locked(handle.fileno()):
+        while not try_lock(handle.fileno()):
             if time.monotonic() >= deadline:
                 raise RegistryError(f"another promotion holds {path} since {timeout:g} s; wait for it, then run again")
             time.sleep(poll)
@@ -103,14 +104,6 @@ def file_lock(path: Path, timeout: float = 60.0, poll: float = 0.1) -> Iterator[
             yield
         finally:
             fcntl.flock(handle, fcntl.LOCK_UN)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _is_json(line: str) -> bool:
