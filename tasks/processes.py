@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent, signals that reach whom they are meant for, locks among processes."""
+"""Child processes that never outlive their parent, signals that reach whom they should, and file locks."""
 
 from __future__ import annotations
 
