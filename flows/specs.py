@@ -22,21 +22,22 @@ from tasks.stages import StageSpec
 
 WORLD = ("tasks/scripted", "tasks/world")
 RECORDS = ("model/records.py", "model/questions.py")
+IMAGES = ("tasks/image_files.py", "tasks/spans.py")
 CHAT = ("tasks/chat.py", "tasks/chat_errors.py", "tasks/chat_openai.py", "tasks/chat_records.py", "tasks/ledger.py")
 
 MODEL = ("model/build.py", "model/images.py", "model/templates.py", "model/tokenize.py")
 
 CODE: dict[str, tuple[str, ...]] = {
     "ingest": ("tasks/ingest", "tasks/world", *RECORDS),
-    "generate": ("tasks/generate", *CHAT, *WORLD, "model/records.py"),
-    "shard": ("tasks/shard", "tasks/shards.py", *RECORDS),
+    "generate": ("tasks/generate", *CHAT, *WORLD, *IMAGES, "model/records.py"),
+    "shard": ("tasks/shard", "tasks/shards.py", *IMAGES, *RECORDS),
     "base": (
         "tasks/base", "tasks/world", *RECORDS, "model/images.py", "model/packed.py",
         "model/templates.py", "model/tokenize.py",
     ),
     "train": (
-        "tasks/train", "tasks/shards.py", *MODEL, "model/order.py", "model/packed.py", "model/packing.py",
-        "model/records.py", "model/stages.py",
+        "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/order.py", "model/packed.py",
+        "model/packing.py", "model/records.py", "model/stages.py",
     ),
     "evaluate": ("tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode.py", *RECORDS),
 }

@@ -26,10 +26,14 @@ class Box(Record):
 
 
 class AnnotatedImage(Record):
-    """An image of an ImageSet. `file` is relative to the artifact's folder; sizes are in pixels."""
+    """An image of an ImageSet; sizes are in pixels. Its bytes are read by `tasks.image_files.ImageFiles`."""
 
     id: str
-    file: str
+    part: str
+    """The tar that holds it, relative to the artifact's folder."""
+    span: tuple[int, int]
+    """Offset of its first byte in the tar, and its size in bytes."""
+    format: Literal["jpg", "png"]
     width: int
     height: int
     sha256: str

@@ -66,7 +66,8 @@ class Artifact(Frozen):
 class ImageSet(Artifact):
     """Images with captions and boxes, decoded once, hashed, de-duplicated.
 
-    images/<id>.jpg|png       the images as they came, renamed to their id
+    images/part-00000.tar ... the images as they came, as members <id>.jpg or <id>.png: few large files, whatever the
+                              number of images
     annotations.jsonl         one `model.records.AnnotatedImage` a line, sorted by id
     quarantine.jsonl          one {"id", "reason", "detail"} a line
     benchmarks/scienceqa/     ScienceQA layout, where the source brings it (shapes)

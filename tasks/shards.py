@@ -6,16 +6,14 @@ for. The shards stay plain WebDataset tars: nothing here is needed to read them.
 
 from __future__ import annotations
 
-import os
-import threading
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from model.records import Sample
 from tasks.artifacts import Frozen
 from tasks.errors import ArtifactError
+from tasks.spans import SpanReader
 
 Member = tuple[int, int, str]
 """A member of a tar: offset of its first byte in the tar, size in bytes, sha256."""
@@ -54,15 +52,14 @@ def read_index(folder: Path, stage: str) -> list[IndexEntry]:
 class ShardReader:
     """The samples of one stage by number, 0 .. len - 1, in shard order.
 
-    Reads with `pread`, so threads may share one reader. A copy sent to another process opens its own files.
+    Threads may share one reader. A copy sent to another process opens its own files.
     """
 
     def __init__(self, folder: Path, stage: str) -> None:
         self.folder = folder
         self.stage = stage
         self._entries = read_index(folder, stage)
-        self._files: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._spans = SpanReader(folder)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -86,10 +83,7 @@ class ShardReader:
 
     def close(self) -> None:
         """Close the shards that are open; a later read opens them again."""
-        with self._lock:
-            for descriptor in self._files.values():
-                os.close(descriptor)
-            self._files.clear()
+        self._spans.close()
 
     def __enter__(self) -> ShardReader:
         return self
@@ -97,26 +91,6 @@ class ShardReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "stage": self.stage, "entries": self._entries}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.folder, self.stage, self._entries = state["folder"], state["stage"], state["entries"]
-        self._files = {}
-        self._lock = threading.Lock()
-
     def _read(self, shard: str, member: Member) -> bytes:
         offset, size, _ = member
-        data = os.pread(self._descriptor(shard), size, offset)
-        if len(data) != size:
-            raise ArtifactError(f"{self.folder / shard} is cut off; run again to rebuild the shards")
-        return data
-
-    def _descriptor(self, shard: str) -> int:
-        with self._lock:
-            if shard not in self._files:
-                try:
-                    self._files[shard] = os.open(self.folder / shard, os.O_RDONLY | os.O_CLOEXEC)
-                except OSError as error:
-                    raise ArtifactError(f"{self.folder / shard} cannot be opened; run again to rebuild it") from error
-            return self._files[shard]
+        return self._spans.read(shard, offset, size)

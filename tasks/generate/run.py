@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from configs.schema import GenerateConfig
 from model.records import IMAGE_TOKEN, AnnotatedImage, Sample, Turn
 from tasks.chat_records import Message
@@ -21,6 +19,7 @@ from tasks.errors import DataError
 from tasks.generate.parse import Rejected, parse
 from tasks.generate.plan import Wish, choose
 from tasks.generate.prompt import KINDS, Prompts, asking_again, detail_question, load_prompts, messages_for
+from tasks.image_files import read_annotations
 from tasks.ledger import Answer, Asker, Request
 from tasks.progress import Progress
 from tasks.stages import Built
@@ -73,7 +72,7 @@ def build_conversations(
     does. Answers that were paid for stay in the ledger in every case.
     """
     prompts = load_prompts(config.prompts)
-    annotated = _read(images / "annotations.jsonl")
+    annotated = list(read_annotations(images))
     captioned = {image.id: image for image in annotated if any(caption.strip() for caption in image.captions)}
     if not captioned:
         raise DataError("no image has a caption, so the teacher has nothing to write from; add captions to the data")
@@ -102,14 +101,6 @@ class _Shown:
         used = self.asker.tally.used
         money = {"usd": round(used.usd, 4)} if used.usd else {}
         self.progress.update(len(outcome), self.total, rejected=len(outcome.rejected), **money)
-
-
-def _read(path: Path) -> list[AnnotatedImage]:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            return [AnnotatedImage.model_validate_json(line) for line in lines]
-    except (OSError, ValidationError) as error:
-        raise DataError(f"{path} cannot be read as annotated images ({type(error).__name__}); ingest again") from error
 
 
 def _first(wish: Wish, images: Mapping[str, AnnotatedImage], prompts: Prompts) -> _Asked:

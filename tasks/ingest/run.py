@@ -17,6 +17,7 @@ from tasks.ingest.boxes import BadBox, normalised
 from tasks.ingest.coco import read_coco
 from tasks.ingest.images import Decoded, Job, decode_all
 from tasks.ingest.jsonl_reader import read_jsonl
+from tasks.ingest.parts import PartWriter
 from tasks.ingest.quarantine import check_share, reasons_of
 from tasks.ingest.records import Quarantined, RawImage, is_inside
 from tasks.progress import Progress
@@ -27,6 +28,7 @@ from tasks.world.testsets import write_coco, write_llava_bench, write_scienceqa
 ASPECT_SLACK = 0.02
 """An image may have been resized since it was annotated, but not cut or turned: its aspect has to agree this well."""
 RENDERED = ".rendered"
+DECODED = ".decoded"
 RENDERED_COCO = CocoSource(
     kind="coco", root=".", captions="annotations/captions.json", instances="annotations/instances.json", images="images"
 )
@@ -77,20 +79,23 @@ def _write_image_set(
 ) -> Built:
     """The pipeline that every source goes through: check, decode, measure, remove duplicates, write."""
     usable, quarantined = _checked(read)
-    jobs = [Job(raw.id, raw.folder / raw.name, folder / "images" / raw.id) for raw in usable]
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    decoded = folder / DECODED
+    decoded.mkdir(parents=True)
+    jobs = [Job(raw.id, raw.folder / raw.name, decoded / raw.id) for raw in usable]
     kept: list[AnnotatedImage] = []
     first_of: dict[str, str] = {}
-    for done, (raw, outcome) in enumerate(zip(usable, decode_all(jobs, limits), strict=True), 1):
-        record = _annotated(raw, outcome, first_of)
-        if isinstance(record, AnnotatedImage):
-            kept.append(record)
-            first_of[record.sha256] = record.id
-        else:
-            quarantined.append(record)
+    with PartWriter(folder) as parts:
+        for done, (raw, outcome) in enumerate(zip(usable, decode_all(jobs, limits), strict=True), 1):
+            record = _annotated(raw, outcome, first_of, parts)
+            if isinstance(record, AnnotatedImage):
+                kept.append(record)
+                first_of[record.sha256] = record.id
+            else:
+                quarantined.append(record)
             if isinstance(outcome, Decoded):
                 outcome.file.unlink()
-        progress.update(done, len(jobs), quarantined=len(quarantined))
+            progress.update(done, len(jobs), quarantined=len(quarantined))
+    decoded.rmdir()
     check_share(len(kept), quarantined, limits.max_bad_share)
     _write_lines(folder / "annotations.jsonl", (record.model_dump(mode="json") for record in kept))
     _write_lines(folder / "quarantine.jsonl", (asdict(record) for record in sorted(quarantined, key=_by_id)))
@@ -123,7 +128,7 @@ def _checked(read: Iterable[RawImage | Quarantined]) -> tuple[list[RawImage], li
 
 
 def _annotated(
-    raw: RawImage, outcome: Decoded | Quarantined, first_of: dict[str, str]
+    raw: RawImage, outcome: Decoded | Quarantined, first_of: dict[str, str], parts: PartWriter
 ) -> AnnotatedImage | Quarantined:
     """The finished record of a decoded image, or why there is none."""
     if isinstance(outcome, Quarantined):
@@ -138,9 +143,11 @@ def _annotated(
         boxes = normalised(raw.boxes, raw.size or (1.0, 1.0), size)
     except BadBox as error:
         return Quarantined(raw.id, error.reason, error.detail)
+    kind = outcome.file.suffix.removeprefix(".")
+    part, span = parts.add(f"{raw.id}.{kind}", outcome.file.read_bytes())
     return AnnotatedImage(
-        id=raw.id, file=f"images/{outcome.file.name}", width=size[0], height=size[1], sha256=outcome.sha256,
-        captions=raw.captions, boxes=boxes,
+        id=raw.id, part=part, span=span, format="jpg" if kind == "jpg" else "png", width=size[0], height=size[1],
+        sha256=outcome.sha256, captions=raw.captions, boxes=boxes,
     )
 
 

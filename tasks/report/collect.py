@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from model.records import IMAGE_TOKEN, AnnotatedImage, Sample
+from tasks.image_files import ImageFiles
 from tasks.report.choose import evenly
 from tasks.report.inputs import Answer, Benchmark, Conversation, Conversations, Curve, Review, Score
 from tasks.tracker import dotted
@@ -107,7 +108,7 @@ def read_conversations(conversations: Path, images: Path, shown: int = 6) -> Con
     samples = [Sample.model_validate_json(line) for line in _lines(conversations / "conversations.jsonl")]
     rejections = [_Rejection.model_validate_json(line) for line in _lines(conversations / "rejected.jsonl")]
     chosen = _spread(samples, shown)
-    files = _files_of(images, {sample.image for sample in chosen if sample.image})
+    pictures = _pictures_of(images, {sample.image for sample in chosen if sample.image})
     rejected = Counter(rejection.reason.partition(":")[0] for rejection in rejections)
     return Conversations(
         accepted=len(samples),
@@ -116,7 +117,7 @@ def read_conversations(conversations: Path, images: Path, shown: int = 6) -> Con
             Conversation(
                 id=sample.id,
                 kind=sample.kind,
-                image=files.get(sample.image or ""),
+                image=pictures.get(sample.image or ""),
                 turns=tuple((turn.role, turn.text.replace(IMAGE_TOKEN, "").strip()) for turn in sample.conversations),
             )
             for sample in chosen
@@ -206,14 +207,16 @@ def _spread(samples: list[Sample], shown: int) -> list[Sample]:
     return [queue[at] for at in range(each) for queue in queues if at < len(queue)][:shown]
 
 
-def _files_of(images: Path, wanted: set[str]) -> dict[str, Path]:
-    found = {}
+def _pictures_of(images: Path, wanted: set[str]) -> dict[str, bytes]:
+    with ImageFiles(images) as files:
+        return {image.id: files.read(image) for image in _records_of(images, wanted)}
+
+
+def _records_of(images: Path, wanted: set[str]) -> Iterator[AnnotatedImage]:
     for line in _lines(images / "annotations.jsonl"):
         # Only the few lines that matter are parsed: a set may hold a million images.
         if any(f'"{identity}"' in line for identity in wanted):
-            image = AnnotatedImage.model_validate_json(line)
-            found[image.id] = images / image.file
-    return found
+            yield AnnotatedImage.model_validate_json(line)
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -82,7 +82,7 @@ class Conversation(Frozen):
 
     id: str
     kind: str
-    image: Path | None
+    image: bytes | None
     turns: tuple[tuple[str, str], ...]
     """(human or gpt, words)."""
 

@@ -24,14 +24,15 @@ class Picture(NamedTuple):
     height: int
 
 
-def picture(path: Path | None) -> Picture | None:
+def picture(source: Path | bytes | None) -> Picture | None:
     """An image as a data URI; None where there is none or it cannot be read: a report is never lost to a picture."""
-    if path is None:
+    if source is None:
         return None
     try:
-        with Image.open(path) as image:
-            if max(image.size) <= LONGEST and image.format in TYPES and path.stat().st_size <= AS_IT_IS:
-                return Picture(_uri(path.read_bytes(), TYPES[image.format]), *image.size)
+        data = source.read_bytes() if isinstance(source, Path) else source
+        with Image.open(io.BytesIO(data)) as image:
+            if max(image.size) <= LONGEST and image.format in TYPES and len(data) <= AS_IT_IS:
+                return Picture(_uri(data, TYPES[image.format]), *image.size)
             image.draft("RGB", (LONGEST, LONGEST))
             small = image.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError):

@@ -10,13 +10,13 @@ from pydantic import JsonValue
 
 from configs.schema import ShardConfig
 from tasks.errors import DataError
+from tasks.image_files import ImageFiles, read_annotations
 from tasks.progress import Progress
 from tasks.shard.samples import (
     Item,
     caption_items,
     conversation_items,
-    image_files,
-    read_annotations,
+    pictures_of,
     read_conversations,
 )
 from tasks.shard.scienceqa import question_items
@@ -34,15 +34,16 @@ def build_shards(
 
     Raises DataError for a sample whose image is missing, a damaged ScienceQA-layout set, and a stage without samples.
     """
-    annotated = read_annotations(images)
-    files = image_files(images, annotated)
-    stages = {
-        "align": list(caption_items(annotated, files, config.captions_per_image, seed)),
-        "instruct": list(conversation_items(read_conversations(conversations), files)),
-    }
-    if config.scienceqa_train:
-        stages["instruct"] += question_items(images / "benchmarks" / "scienceqa", config.scienceqa_format)
-    return _write(folder, stages, Limits(config.max_samples, config.max_bytes), progress)
+    annotated = list(read_annotations(images))
+    with ImageFiles(images) as files:
+        pictures = pictures_of(annotated, files)
+        stages = {
+            "align": list(caption_items(annotated, pictures, config.captions_per_image, seed)),
+            "instruct": list(conversation_items(read_conversations(conversations), pictures)),
+        }
+        if config.scienceqa_train:
+            stages["instruct"] += question_items(images / "benchmarks" / "scienceqa", config.scienceqa_format)
+        return _write(folder, stages, Limits(config.max_samples, config.max_bytes), progress)
 
 
 def _write(folder: Path, stages: dict[str, list[Item]], limits: Limits, progress: Progress) -> Built:

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import ValidationError
 
-from model.records import IMAGE_TOKEN, AnnotatedImage, Record, Sample, Turn
+from model.records import IMAGE_TOKEN, AnnotatedImage, Sample, Turn
 from tasks.errors import ArtifactError, DataError
+from tasks.image_files import ImageFiles
 
-RecordType = TypeVar("RecordType", bound=Record)
 BRIEF_REQUESTS = Path(__file__).parent / "prompts" / "brief.txt"
 """The paper's requests for a brief description (arXiv:2304.08485, appendix); one is drawn for each caption."""
 
 
 @dataclass(frozen=True)
+class Picture:
+    """An encoded image: where it lies, for messages, its format ("jpg", "png"), and how to get its bytes."""
+
+    where: str
+    format: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
 class Item:
-    """A sample and the file of its image; text-only samples have none."""
+    """A sample and its image; text-only samples have none."""
 
     sample: Sample
-    image: Path | None
+    image: Picture | None
 
 
 def rank(*parts: object) -> str:
@@ -31,13 +40,13 @@ def rank(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
-def image_files(images: Path, annotated: Iterable[AnnotatedImage]) -> dict[str, Path]:
-    """The file of each image id of an ImageSet."""
-    return {image.id: images / image.file for image in annotated}
+def pictures_of(annotated: Iterable[AnnotatedImage], files: ImageFiles) -> dict[str, Picture]:
+    """The picture of each image id of an ImageSet."""
+    return {image.id: Picture(image.part, image.format, partial(files.read, image)) for image in annotated}
 
 
 def caption_items(
-    annotated: Iterable[AnnotatedImage], files: dict[str, Path], captions_per_image: int, seed: int
+    annotated: Iterable[AnnotatedImage], pictures: dict[str, Picture], captions_per_image: int, seed: int
 ) -> Iterator[Item]:
     """Align samples: an image, a request for a brief description, and one of its captions as the answer.
 
@@ -52,15 +61,15 @@ def caption_items(
             name = f"{image.id}-caption-{number}"
             request = requests[int(rank(name), 16) % len(requests)]
             turns = _turns(f"{IMAGE_TOKEN}\n{request}", text)
-            yield Item(Sample(id=name, image=image.id, kind="caption", conversations=turns), files[image.id])
+            yield Item(Sample(id=name, image=image.id, kind="caption", conversations=turns), pictures[image.id])
 
 
-def conversation_items(conversations: Iterable[Sample], files: dict[str, Path]) -> Iterator[Item]:
+def conversation_items(conversations: Iterable[Sample], pictures: dict[str, Picture]) -> Iterator[Item]:
     """Instruct samples from the teacher's conversations. Raises DataError for one whose image is not in the set."""
     for sample in conversations:
-        if sample.image is not None and sample.image not in files:
+        if sample.image is not None and sample.image not in pictures:
             raise DataError(f"sample {sample.id} names image {sample.image}, which the image set does not hold")
-        yield Item(sample, None if sample.image is None else files[sample.image])
+        yield Item(sample, None if sample.image is None else pictures[sample.image])
 
 
 def question_sample(name: str, image: str | None, prompt: str, answer: str) -> Sample:
@@ -68,23 +77,17 @@ def question_sample(name: str, image: str | None, prompt: str, answer: str) -> S
     return Sample(id=name, image=image, kind="question", conversations=_turns(prompt, answer))
 
 
-def read_annotations(images: Path) -> list[AnnotatedImage]:
-    """The images of an ImageSet, in the order of their ids. Raises ArtifactError when they cannot be read."""
-    return _records(images / "annotations.jsonl", AnnotatedImage)
-
-
 def read_conversations(conversations: Path) -> list[Sample]:
     """The samples of a ConversationSet. Raises ArtifactError when they cannot be read."""
-    return _records(conversations / "conversations.jsonl", Sample)
+    path = conversations / "conversations.jsonl"
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return [Sample.model_validate_json(line) for line in lines]
+    except (OSError, ValidationError) as error:
+        raise ArtifactError(f"{path} cannot be read; run again to rebuild it") from error
 
 
 def _turns(human: str, gpt: str) -> tuple[Turn, Turn]:
     return Turn(role="human", text=human), Turn(role="gpt", text=gpt)
 
 
-def _records(path: Path, kind: type[RecordType]) -> list[RecordType]:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            return [kind.model_validate_json(line) for line in lines]
-    except (OSError, ValidationError) as error:
-        raise ArtifactError(f"{path} cannot be read; run again to rebuild it") from error

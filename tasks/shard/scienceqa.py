@@ -10,7 +10,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from model.questions import Problem, PromptFormat, prompt_of, target_of
 from tasks.errors import DataError
-from tasks.shard.samples import Item, question_sample
+from tasks.shard.samples import Item, Picture, question_sample
 
 SPLIT = "train"
 
@@ -29,7 +29,8 @@ def question_items(folder: Path, prompt_format: PromptFormat) -> Iterator[Item]:
         name = f"scienceqa-{pid}"
         image = None if problem.image is None else _image(folder, pid, problem.image)
         prompt, answer = prompt_of(problem, prompt_format), target_of(problem, prompt_format)
-        yield Item(question_sample(name, None if image is None else name, prompt, answer), image)
+        picture = None if image is None else Picture(str(image), _format(image), image.read_bytes)
+        yield Item(question_sample(name, None if image is None else name, prompt, answer), picture)
 
 
 def _object(path: Path) -> dict[str, JsonValue]:
@@ -61,3 +62,8 @@ def _problem(pid: str, problems: dict[str, JsonValue], folder: Path) -> Problem:
 def _image(folder: Path, pid: str, name: str) -> Path:
     split = folder / "images" / SPLIT / pid / name
     return split if split.exists() else folder / "images" / pid / name
+
+
+def _format(image: Path) -> str:
+    suffix = image.suffix.lower().removeprefix(".")
+    return "jpg" if suffix == "jpeg" else suffix

@@ -19,7 +19,7 @@ END = tarfile.RECORDSIZE
 """A tar ends with two empty blocks and is filled up to a whole record: at most this many bytes more."""
 LONGEST_KEY = 80
 """Characters of a key; with its extension it fits the 100 of a tar header."""
-SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png"}
+FORMATS = ("jpg", "png")
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,13 @@ def write_stage(
 def _entry(item: Item) -> Entry:
     members = {"json": item.sample.line().encode()}
     if item.image is not None:
-        suffix = SUFFIXES.get(item.image.suffix.lower())
-        if suffix is None:
-            raise DataError(f"sample {item.sample.id}: {item.image.name} is neither .jpg nor .png")
+        if item.image.format not in FORMATS:
+            raise DataError(f"sample {item.sample.id}: {item.image.where} is neither .jpg nor .png")
         try:
-            members[suffix] = item.image.read_bytes()
+            members[item.image.format] = item.image.read()
         except OSError as error:
             raise DataError(
-                f"sample {item.sample.id}: its image {item.image} cannot be read ({error.strerror})"
+                f"sample {item.sample.id}: its image {item.image.where} cannot be read ({error.strerror})"
             ) from error
     return Entry(key_of(item.sample.id), members)
 

@@ -30,6 +30,7 @@ from tasks.world.scene import make_scene, seeded
 from tasks.world.talk import conversation, detail, reasoning
 from tasks.world.testsets import boxes_of, write_llava_bench, write_scienceqa
 from tests.fakes.evaluations import digest_of_name
+from tests.fakes.image_sets import Made, write_image_set
 from tests.fakes.models import Judge, Model
 
 CONFIG = EvaluateConfig(
@@ -83,20 +84,14 @@ def evaluated(folder: Path, sets: Path, skill: float, seed: int) -> Path:
 
 def write_conversations(folder: Path, images: Path, count: int) -> None:
     """What a scripted teacher would have said of a few scenes, and what was rejected."""
-    (images / "images").mkdir(parents=True)
+    images.mkdir(parents=True)
     folder.mkdir(parents=True)
-    annotations, samples = [], []
+    made, samples = [], []
     for index in range(count):
         scene = make_scene(7, "train", index, "training")
         boxes, rng = boxes_of(scene), seeded("talk", index)
         facts = facts_of(captions(scene), boxes)
-        (images / "images" / f"{scene.id}.jpg").write_bytes(jpeg(scene))
-        annotations.append(
-            {
-                "id": scene.id, "file": f"images/{scene.id}.jpg", "width": 96, "height": 96, "sha256": "0" * 64,
-                "captions": captions(scene), "boxes": [box.model_dump() for box in boxes],
-            }
-        )
+        made.append(Made(scene.id, jpeg(scene), tuple(captions(scene)), tuple(boxes)))
         kind = ("conversation", "detail", "complex")[index % 3]
         if kind == "conversation":
             exchanges = conversation(facts, rng, 3)
@@ -114,7 +109,7 @@ def write_conversations(folder: Path, images: Path, count: int) -> None:
         {"id": str(at), "kind": "detail", "reason": reason, "reply": "", "attempts": 3}
         for at, reason in enumerate(reasons)
     ]
-    _write_lines(images / "annotations.jsonl", annotations)
+    write_image_set(images, made)
     _write_lines(folder / "conversations.jsonl", samples)
     _write_lines(folder / "rejected.jsonl", rejected)
 

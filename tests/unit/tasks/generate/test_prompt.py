@@ -24,7 +24,8 @@ from tasks.scripted.context import read_context
 
 DOG = Box(category="dog", box=(0.1, 0.25, 0.33333, 1.0))
 IMAGE = AnnotatedImage(
-    id="7", file="images/7.jpg", width=10, height=10, sha256="", boxes=(DOG, DOG),
+    id="7", part="images/part-00000.tar", span=(0, 0), format="jpg", width=10, height=10, sha256="",
+    boxes=(DOG, DOG),
     captions=("A dog runs. ", "A brown\ndog", "A dog runs."),
 )
 

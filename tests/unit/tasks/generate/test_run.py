@@ -34,8 +34,8 @@ GOOD = "Question:\nWhat is it?\n===\nAnswer:\nIt is a circle."
 def annotated(number: int) -> AnnotatedImage:
     scene = make_scene(1, "train", number, "training")
     return AnnotatedImage(
-        id=scene.id, file=f"images/{scene.id}.jpg", width=96, height=96, sha256="", captions=captions(scene),
-        boxes=tuple(boxes_of(scene)),
+        id=scene.id, part="images/part-00000.tar", span=(0, 0), format="jpg", width=96, height=96, sha256="",
+        captions=captions(scene), boxes=tuple(boxes_of(scene)),
     )
 
 
@@ -289,7 +289,7 @@ def test_no_caption_at_all_is_an_error_that_says_so(bench: Bench) -> None:
 
 def test_captions_of_another_world_are_no_crash(bench: Bench) -> None:
     strange = AnnotatedImage.model_validate({
-        "id": "000000012748", "file": "x.jpg", "width": 640, "height": 480, "sha256": "",
+        "id": "000000012748", "part": "x", "span": [0, 0], "format": "jpg", "width": 640, "height": 480, "sha256": "",
         "captions": ["A man and a horse\u2028outside.", "the horse: [eats", "A red circle sign?"],
         "boxes": [
             {"category": "person", "box": [0.1, 0.1, 0.2, 0.9]}, {"category": "horse", "box": [0.5, 0.1, 0.9, 0.9]},

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from configs.schema import DataConfig, ImageLimits, JsonlSource, ShapesSource
 from tasks.errors import DataError, TooMuchBadInput
+from tasks.image_files import ImageFiles
 from tasks.ingest.run import build_image_set
 from tasks.progress import Silent
 from tasks.world.captions import captions
@@ -38,10 +40,10 @@ def test_coco_becomes_an_image_set(coco: CocoFiles, tmp_path: Path) -> None:
     assert [(box.category, box.box) for box in first.boxes] == [
         ("red circle", (0.1, 0.1, 0.5, 0.6)), ("red circle", (0.0, 0.0, 1.0, 1.0)),
     ]
-    assert first.sha256 == hashlib.sha256((result.folder / first.file).read_bytes()).hexdigest()
+    assert first.sha256 == hashlib.sha256(ImageFiles(result.folder).read(first)).hexdigest()
     assert result.built.counts == {"images": 2, "captions": 3, "boxes": 2, "quarantined": 0}
     assert result.built.facts == {"source": "coco", "quarantine": {}}
-    assert set(files(result.folder)) == {"annotations.jsonl", "quarantine.jsonl", "images/b.png", "images/sub_a.jpg"}
+    assert set(files(result.folder)) == {"annotations.jsonl", "quarantine.jsonl", "images/part-00000.tar"}
 
 
 def test_crowd_rows_are_left_out(coco: CocoFiles, tmp_path: Path) -> None:
@@ -174,7 +176,8 @@ def test_every_kind_of_bad_record_is_quarantined_with_its_reason(coco: CocoFiles
     assert result.built.facts["quarantine"] == {"malformed entry": 2} | dict.fromkeys(
         set(result.reasons().values()) - {"malformed entry"}, 1
     )
-    assert [path.name for path in sorted((result.folder / "images").iterdir())] == ["good0.png", "good1.png"]
+    with tarfile.open(result.folder / "images/part-00000.tar") as part:
+        assert part.getnames() == ["good0.png", "good1.png"]
     assert all(set(row) == {"id", "reason", "detail"} and row["detail"] for row in result.quarantine)
 
 
@@ -192,7 +195,8 @@ def test_duplicates_keep_the_first_id_and_do_not_count_as_bad(coco: CocoFiles, t
     assert [(row["id"], row["reason"], row["detail"]) for row in result.quarantine] == [
         ("b", "duplicate", "same bytes as a"), ("c", "duplicate", "same bytes as a"),
     ]
-    assert [path for path in files(result.folder) if path.startswith("images/")] == ["images/a.png"]
+    with tarfile.open(result.folder / "images/part-00000.tar") as part:
+        assert part.getnames() == ["a.png"]
 
 
 def test_a_duplicate_of_a_record_that_was_left_out_is_kept(coco: CocoFiles, tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ SCENES = [make_scene(3, "train", number, "training") for number in range(150)]
 
 def image(scene: Scene) -> AnnotatedImage:
     return AnnotatedImage(
-        id=scene.id, file="x", width=96, height=96, sha256="", captions=captions(scene), boxes=tuple(boxes_of(scene))
+        id=scene.id, part="x", span=(0, 0), format="jpg", width=96, height=96, sha256="", captions=captions(scene),
+        boxes=tuple(boxes_of(scene)),
     )
 
 
@@ -141,7 +142,7 @@ def test_a_complaint_gets_another_reply_about_the_same_picture() -> None:
 
 
 FOREIGN = AnnotatedImage(
-    id="12748", file="x", width=640, height=480, sha256="",
+    id="12748", part="x", span=(0, 0), format="jpg", width=640, height=480, sha256="",
     captions=("A man feeds two horses", "Horses at a fence.", "a farmer and his horses in the evening sun"),
     boxes=(
         Box(category="person", box=(0.1, 0.2, 0.2, 0.9)), Box(category="horse", box=(0.4, 0.2, 0.6, 0.9)),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
-from model.records import AnnotatedImage, Sample, Turn
+from model.records import Sample, Turn
+from tests.fakes.image_sets import Made, write_image_set
 
 
 def image_bytes(name: str) -> bytes:
@@ -14,18 +16,10 @@ def image_bytes(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest() * (1 + len(name) % 40)
 
 
-def image_set(folder: Path, ids: list[str], captions: int = 3, suffix: str = ".jpg") -> Path:
+def image_set(folder: Path, ids: list[str], captions: int = 3, kind: Literal["jpg", "png"] = "jpg") -> Path:
     """An ImageSet of the given ids."""
-    (folder / "images").mkdir(parents=True)
-    lines = []
-    for name in ids:
-        file = f"images/{name}{suffix}"
-        (folder / file).write_bytes(image_bytes(name))
-        said = tuple(f"caption {number} of {name}" for number in range(captions))
-        digest = hashlib.sha256(image_bytes(name)).hexdigest()
-        lines.append(AnnotatedImage(id=name, file=file, width=4, height=4, sha256=digest, captions=said))
-    text = "".join(line.model_dump_json() + "\n" for line in lines)
-    (folder / "annotations.jsonl").write_text(text, encoding="utf-8")
+    said = {name: tuple(f"caption {number} of {name}" for number in range(captions)) for name in ids}
+    write_image_set(folder, [Made(name, image_bytes(name), said[name], format=kind, size=(4, 4)) for name in ids])
     return folder
 
 

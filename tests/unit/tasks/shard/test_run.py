@@ -183,9 +183,9 @@ def test_questions_are_left_out_where_the_experiment_says_so(inputs: Inputs) -> 
     assert built.counts["instruct_samples"] == 8
 
 
-def test_a_missing_image_file_is_an_error_that_names_the_sample(inputs: Inputs) -> None:
-    (inputs.images / "images" / "scene-005.jpg").unlink()
-    with pytest.raises(DataError, match=r"scene-005-caption-\d: its image .*scene-005\.jpg cannot be read"):
+def test_a_missing_part_is_an_error_that_names_it(inputs: Inputs) -> None:
+    (inputs.images / "images" / "part-00000.tar").unlink()
+    with pytest.raises(ArtifactError, match=r"part-00000\.tar cannot be opened"):
         inputs.build("out")
 
 
