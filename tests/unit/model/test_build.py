@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoProcessor, LlamaConfig, LlamaForCausalLM, LlavaForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoProcessor,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaForConditionalGeneration,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from model.build import Assembled, Projector, assemble, load
 from model.decode import HuggingFaceAnswerer, Question
@@ -18,7 +26,7 @@ from model.records import Sample, Turn
 from model.stages import Stage, freeze_for
 from model.templates import template_named
 from model.tokenize import IGNORE, Encoded
-from tests.fakes.tiny_base import IMAGE_SIZE, IMAGE_TOKENS, save_tiny_base
+from tests.fakes.tiny_base import IMAGE_SIZE, IMAGE_TOKENS, Language, Vision, save_tiny_base
 
 BARE = template_named("bare")
 
@@ -69,29 +77,80 @@ def test_the_seed_decides_the_projector_and_nothing_else(base: Path) -> None:
     assert all("projector" in name or "embed_tokens" in name or "lm_head" in name for name in differing)
 
 
-@pytest.mark.parametrize("aspect", ["square", "pad"])
-@pytest.mark.parametrize("projector", ["mlp2x_gelu", "linear"])
-def test_what_is_saved_is_an_ordinary_llava_folder(
-    base: Path, tmp_path: Path, projector: Projector, aspect: Aspect
-) -> None:
-    assembled = made(base, projector, aspect)
-    assembled.save(tmp_path, BARE)
-    plain: Any = LlavaForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32).eval()
-    processor: Any = AutoProcessor.from_pretrained(tmp_path)
-    image = noise(50, 40)
+def assert_plain_transformers_agrees(assembled: Assembled, folder: Path, image: Image.Image) -> None:
+    """The saved folder, loaded by `transformers` alone, sees the same ids, pixels and, to 1e-5, the same logits."""
+    assembled.save(folder, BARE)
+    plain: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    processor: Any = AutoProcessor.from_pretrained(folder)
     told = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}]
     text = processor.apply_chat_template(told, tokenize=False)
     inputs = processor(text=text, images=image, return_tensors="pt")
     ours = assembled.conversations(BARE).prompt([Turn(role="human", text="<image>\nWhat is it?")])
     assert inputs["input_ids"][0].tolist() == ours
     assert ours.count(plain.config.image_token_id) == IMAGE_TOKENS
+    other = noise(37, 61, seed=1)
+    second = [*ours, *ours[-4:]]
     with torch.no_grad():
-        logits = plain(**inputs).logits[0]
+        alone = plain(**inputs).logits[0]
+        pixels = processor.image_processor(other, return_tensors="pt")["pixel_values"]
+        behind = plain(input_ids=torch.tensor([second]), pixel_values=pixels).logits[0]
         packed = PackedLlava(assembled.llava.eval())
-        unsupervised = Encoded(tuple(ours), (IGNORE,) * len(ours), turns=1)
-        row = collate([unsupervised], [assembled.transform().of(image)], assembled.transform().dummy(), 0)
-        hidden = packed.hidden(row)
-        torch.testing.assert_close(assembled.llava.lm_head(hidden), logits, rtol=1e-4, atol=1e-4)
+        transform = assembled.transform()
+        samples = [Encoded(tuple(ids), (IGNORE,) * len(ids), turns=1) for ids in (ours, second)]
+        row = collate(samples, [transform.of(image), transform.of(other)], transform.dummy(), 0)
+        together = assembled.llava.lm_head(packed.hidden(row))
+        unpacked = collate(samples[:1], [transform.of(image)], transform.dummy(), 0)
+        torch.testing.assert_close(assembled.llava.lm_head(packed.hidden(unpacked)), alone, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(together, torch.cat([alone, behind]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("aspect", ["square", "pad"])
+@pytest.mark.parametrize("projector", ["mlp2x_gelu", "linear"])
+def test_what_is_saved_is_an_ordinary_llava_folder(
+    base: Path, tmp_path: Path, projector: Projector, aspect: Aspect
+) -> None:
+    assert_plain_transformers_agrees(made(base, projector, aspect), tmp_path, noise(50, 40))
+
+
+@pytest.mark.parametrize("aspect", ["square", "pad"])
+@pytest.mark.parametrize(
+    ("language", "vision"),
+    [("mistral", "clip"), ("qwen2", "siglip"), ("qwen3", "clip"), ("llama", "siglip"), ("llama", "dinov2")],
+)
+def test_so_it_is_with_every_kind_of_language_model_and_vision_tower(
+    tmp_path: Path, language: Language, vision: Vision, aspect: Aspect
+) -> None:
+    base = save_tiny_base(tmp_path / "base", language=language, vision=vision)
+    assert_plain_transformers_agrees(made(base, aspect=aspect), tmp_path / "saved", noise(50, 40))
+
+
+def test_a_processor_that_makes_images_of_another_size_is_refused(tmp_path: Path) -> None:
+    base = save_tiny_base(tmp_path)
+    side = {"height": 40, "width": 40}
+    CLIPImageProcessorPil(size={"shortest_edge": 40}, crop_size=side).save_pretrained(base / "vision")
+    with pytest.raises(ModelError, match="images of 40 pixels, the vision tower takes 32"):
+        made(base)
+
+
+def test_a_feature_layer_that_the_tower_does_not_have_is_refused(base: Path) -> None:
+    with pytest.raises(ModelError, match="feature_layer is -5, but the vision tower has 4 hidden states"):
+        assemble(base, "mlp2x_gelu", -5, "square", 0)
+
+
+def test_a_checkpoint_that_is_cut_off_is_an_error_that_names_it(base: Path, tmp_path: Path) -> None:
+    made(base).save(tmp_path, BARE)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="cannot be read"):
+        load(tmp_path)
+
+
+def test_a_tower_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    base = save_tiny_base(tmp_path)
+    config = AutoConfig.for_model("vit", hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32)
+    AutoModel.from_config(config).save_pretrained(base / "vision")
+    with pytest.raises(ModelError, match="of type 'vit' is not known"):
+        made(base)
 
 
 @pytest.mark.parametrize("aspect", ["square", "pad"])
@@ -109,10 +168,11 @@ def test_a_saved_model_comes_back_as_it_was(base: Path, tmp_path: Path, aspect: 
 
 @pytest.mark.parametrize("size", [(50, 40), (40, 51), (33, 97), (32, 32), (20, 20), (100, 100), (31, 64)])
 @pytest.mark.parametrize("aspect", ["square", "pad"])
+@pytest.mark.parametrize("vision", ["clip", "siglip", "dinov2"])
 def test_our_image_transform_equals_the_saved_processors(
-    base: Path, tmp_path: Path, aspect: Aspect, size: tuple[int, int]
+    tmp_path: Path, vision: Vision, aspect: Aspect, size: tuple[int, int]
 ) -> None:
-    assembled = made(base, aspect=aspect)
+    assembled = made(save_tiny_base(tmp_path / "base", vision=vision), aspect=aspect)
     assembled.save(tmp_path, BARE)
     processor: Any = AutoProcessor.from_pretrained(tmp_path)
     image = noise(*size)

