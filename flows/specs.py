@@ -26,8 +26,8 @@ IMAGES = ("tasks/image_files.py", "tasks/spans.py")
 CHAT = ("tasks/chat.py", "tasks/chat_errors.py", "tasks/chat_openai.py", "tasks/chat_records.py", "tasks/ledger.py")
 
 MODEL = (
-    "model/build.py", "model/efficientnet.py", "model/images.py", "model/templates.py", "model/tokenize.py",
-    "model/towers.py",
+    "model/build.py", "model/efficientnet.py", "model/images.py", "model/own_template.py",
+    "model/templates.py", "model/tokenize.py", "model/towers.py",
 )
 
 CODE: dict[str, tuple[str, ...]] = {

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import nn
 
 from model.build import Assembled, load
+from model.own_template import template_for
 from model.records import Turn
-from model.templates import Template, template_named
+from model.templates import Template
 from model.tokenize import ConversationTokenizer
 
 
@@ -49,7 +50,7 @@ class HuggingFaceAnswerer:
         self.assembled: Assembled = load(folder)
         llava: nn.Module = self.assembled.llava
         llava.to(dtype).eval()
-        self.template: Template = template_named(template)
+        self.template: Template = template_for(template, self.assembled.tokenizer)
         self.conversations: ConversationTokenizer = self.assembled.conversations(self.template)
         self.transform = self.assembled.transform()
 

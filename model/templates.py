@@ -1,6 +1,6 @@
 """Prompt templates: how a conversation becomes text, which of it is supervised, and the same as a Jinja chat template.
 
-A template is a table of literal strings around the words of the turns. `pieces` yields them in order, marked as
+A template is a table of literal strings around the words of the turns. `rounds` gives them in order, marked as
 supervised or not; nothing ever searches a rendered text for role markers, which is how labels get lost elsewhere
 (LLaVA issues 661, 1166, 1706). Each piece is tokenised by itself. Boundaries stand where byte-level and SentencePiece
 tokenisers break anyway (a space belongs to the word after it), so that plain `transformers`, which tokenises the
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
 
 from model.errors import ModelError
 from model.records import Turn
@@ -32,15 +34,49 @@ class Piece:
     words: bool = False
 
 
+class AlteredWords(ValueError):
+    """A template that changes the words of a turn: what was said could not be told from what is trained on."""
+
+
+class Template(Protocol):
+    """How a conversation becomes text. `Table` is one written down here, `model.own_template.OwnTemplate` a model's."""
+
+    @property
+    def name(self) -> str:
+        """What experiments call it."""
+
+    @property
+    def before_words(self) -> str:
+        """What stands directly in front of the words of an answer, supervised with them."""
+
+    @property
+    def writes_bos(self) -> bool:
+        """It writes the start token itself, where there is one; the tokenizer must not do so again."""
+
+    def end_mark(self, eos: str) -> str:
+        """What ends an answer."""
+
+    def rounds(self, turns: Sequence[Turn], eos: str) -> list[list[Piece]]:
+        """The conversation piece by piece, a list a round (a human turn and its answer); the opening is in the first.
+
+        The first piece is markup. A trailing human turn is left open for the model to answer.
+        """
+
+    def jinja(self, eos: str) -> str:
+        """The template as a chat template of `transformers`, with generation spans."""
+
+
 @dataclass(frozen=True)
-class Template:
-    """The literal strings around the turns.
+class Table:
+    """The literal strings around the turns; a `Template`.
 
     `end` is the mark after an answer; it is supervised, as stopping must be learnt. None: the tokenizer's eos token.
     """
 
     name: str
     opening: str = ""
+    opening_asks: bool = False
+    """The opening stands directly before the words of the first human turn, in place of `before_user` (llama_2)."""
     before_user: str = ""
     after_user: str = ""
     before_words: str = ""
@@ -50,36 +86,49 @@ class Template:
     after_answer: str = ""
     drop_user_words: bool = False
     """Only the image of a human turn is kept (plain)."""
+    writes_bos = False
 
     def end_mark(self, eos: str) -> str:
         """What ends an answer."""
         return eos if self.end is None else self.end
 
+    def rounds(self, turns: Sequence[Turn], eos: str) -> list[list[Piece]]:
+        """See `Template`."""
+        return [list(self._round(turns[at : at + 2], at == 0, eos)) for at in range(0, len(turns), 2)]
+
     def pieces(self, turns: Sequence[Turn], eos: str) -> Iterator[Piece]:
-        """The conversation piece by piece. A trailing human turn is left open for the model to answer."""
-        if self.opening:
+        """All rounds, one behind the other."""
+        yield from chain.from_iterable(self.rounds(turns, eos))
+
+    def _round(self, turns: Sequence[Turn], first: bool, eos: str) -> Iterator[Piece]:
+        if first and self.opening:
             yield Piece(self.opening)
         for turn in turns:
             if turn.role == "human":
-                yield Piece(self.before_user)
-                yield Piece(self._user_words(turn.text), words=True)
+                asks = first and self.opening_asks
+                if not asks:
+                    yield Piece(self.before_user)
+                yield Piece(self._user_words(turn.text, asks), words=True)
                 yield Piece(self.after_user)
             else:
                 yield Piece(self.before_words + turn.text, supervised=True, words=True)
                 yield Piece(self.end_mark(eos), supervised=True)
                 yield Piece(self.after_answer)
 
-    def _user_words(self, text: str) -> str:
+    def _user_words(self, text: str, asks: bool) -> str:
         if self.drop_user_words:
             return "<image>" if "<image>" in text else ""
-        return self.before_words + text
+        return text if asks else self.before_words + text
 
     def jinja(self, eos: str) -> str:
         """The template as a chat template of `transformers`, with generation spans.
 
         Content may be a string or the list form ({"type": "image"} and {"type": "text"}), the image first.
         """
-        user = _quote(self.before_user + self.before_words) + " + words + " + _quote(self.after_user)
+        before = _quote(self.before_user + self.before_words)
+        if self.opening_asks:
+            before = f"('' if loop.first else {before})"
+        user = before + " + words + " + _quote(self.after_user)
         answer = _quote(self.before_words) + " + words + " + _quote(self.end_mark(eos))
         return (
             (f"{{{{ {_quote(self.opening)} }}}}" if self.opening else "")
@@ -106,12 +155,12 @@ def _quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
 
 
-TEMPLATES: dict[str, Template] = {
+TEMPLATES: dict[str, Table] = {
     template.name: template
     for template in (
         # The image, then the caption and a newline: stage align.
-        Template("plain", end="\n", drop_user_words=True),
-        Template(
+        Table("plain", end="\n", drop_user_words=True),
+        Table(
             "v0",
             opening=CURIOUS.format(who="human"),
             before_user="\n### Human:",
@@ -119,7 +168,7 @@ TEMPLATES: dict[str, Template] = {
             before_words=" ",
             end="\n###",
         ),
-        Template(
+        Table(
             "v1",
             opening=CURIOUS.format(who="user"),
             before_user=" USER:",
@@ -127,19 +176,38 @@ TEMPLATES: dict[str, Template] = {
             before_words=" ",
         ),
         # v1 without its system sentence, for models too small to carry it.
-        Template("bare", before_user="USER:", after_user=" ASSISTANT:", before_words=" "),
-        Template(
+        Table("bare", before_user="USER:", after_user=" ASSISTANT:", before_words=" "),
+        Table(
             "chatml",
             before_user="<|im_start|>user\n",
             after_user="<|im_end|>\n<|im_start|>assistant\n",
             end="<|im_end|>",
             after_answer="\n",
         ),
+        Table(
+            "mpt",
+            opening="<|im_start|>system\nA conversation between a user and an LLM-based AI assistant. "
+            "The assistant gives helpful and honest answers.<|im_end|>",
+            before_user="<|im_start|>user\n",
+            after_user="<|im_end|><|im_start|>assistant\n",
+            end="<|im_end|>",
+        ),
+        Table(
+            "llama_2",
+            opening="[INST] <<SYS>>\nYou are a helpful language and vision assistant. You are able to understand the "
+            "visual content that the user provides, and assist the user with a variety of tasks using natural "
+            "language.\n<</SYS>>\n\n",
+            opening_asks=True,
+            before_user="<s>[INST]",
+            after_user=" [/INST]",
+            before_words=" ",
+            end=" </s>",
+        ),
     )
 }
 
 
-def template_named(name: str) -> Template:
+def template_named(name: str) -> Table:
     """The template of a name. Raises ModelError naming those there are."""
     try:
         return TEMPLATES[name]

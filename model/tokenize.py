@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from model.errors import ModelError
 from model.records import IMAGE_TOKEN, Sample, Turn
-from model.templates import Piece, Template
+from model.templates import AlteredWords, Piece, Template
 
 IGNORE = -100
 """Label of a token that is not supervised."""
@@ -76,7 +77,8 @@ class ConversationTokenizer:
         Raises Unusable if not even the first round fits, if nothing is supervised, or if the supervised tokens of
         an answer do not decode to exactly its words and the end mark.
         """
-        opening, rounds = self._rounds(sample.conversations)
+        pieces = self._pieces(sample)
+        opening, rounds = self._rounds(pieces)
         ids, labels = list(opening), [IGNORE] * len(opening)
         kept = 0
         for round_ids, round_labels in rounds:
@@ -87,13 +89,13 @@ class ConversationTokenizer:
             kept += 1
         if not kept:
             raise Unusable(f"first round longer than max_length {max_length}")
-        self._check_round_trip(sample.conversations[: 2 * kept], labels)
+        self._check_round_trip(pieces[:kept], labels)
         dropped = len(sample.conversations) - 2 * kept
         return Encoded(tuple(ids), tuple(labels), turns=2 * kept, dropped_turns=dropped)
 
     def prompt(self, turns: Sequence[Turn]) -> list[int]:
         """Ids of a conversation that ends with an open human turn, for the model to go on: a prefix of training ids."""
-        first, *pieces = self.template.pieces(turns, self.eos)
+        first, *pieces = chain.from_iterable(self.template.rounds(turns, self.eos))
         ids = self._start() + self._first(first)
         for piece in pieces:
             ids += self._piece(piece)
@@ -101,20 +103,20 @@ class ConversationTokenizer:
 
     def _start(self) -> list[int]:
         """What the tokenizer itself puts in front of a text (LLaMA's bos), nothing for others."""
+        if self.template.writes_bos:
+            return []
         with_special = self.tokenizer("a", add_special_tokens=True)["input_ids"]
         bos = self.tokenizer.bos_token_id
         return [bos] if bos is not None and with_special and with_special[0] == bos else []
 
-    def _rounds(self, turns: Sequence[Turn]) -> tuple[list[int], list[tuple[list[int], list[int]]]]:
-        opening, *_ = self.template.pieces(turns, self.eos)
-        start = self._start() + self._first(opening)
+    def _rounds(self, pieces: Sequence[Sequence[Piece]]) -> tuple[list[int], list[tuple[list[int], list[int]]]]:
+        """Ids in front, then ids and labels of each round."""
+        start = self._start() + self._first(pieces[0][0])
         rounds: list[tuple[list[int], list[int]]] = []
-        pairs = [turns[index : index + 2] for index in range(0, len(turns), 2)]
-        for at, pair in enumerate(pairs):
+        for at, around in enumerate(pieces):
             ids: list[int] = []
             labels: list[int] = []
-            pieces = list(self.template.pieces(pair, self.eos))
-            for piece in pieces[1:] if self.template.opening or at == 0 else pieces:
+            for piece in around[1:] if at == 0 else around:
                 piece_ids = self._piece(piece)
                 ids += piece_ids
                 labels += piece_ids if piece.supervised else [IGNORE] * len(piece_ids)
@@ -151,12 +153,17 @@ class ConversationTokenizer:
             return tuple(backend.encode(text, add_special_tokens=False).ids)
         return tuple(backend.encode("\n" + text, add_special_tokens=False).ids[self._anchor :])
 
-    def _check_round_trip(self, turns: Sequence[Turn], labels: Sequence[int]) -> None:
+    def _pieces(self, sample: Sample) -> list[list[Piece]]:
+        try:
+            return self.template.rounds(sample.conversations, self.eos)
+        except AlteredWords as error:
+            raise Unusable(str(error)) from error
+
+    def _check_round_trip(self, rounds: Sequence[Sequence[Piece]], labels: Sequence[int]) -> None:
         supervised = [label for label in labels if label != IGNORE]
         if not supervised:
             raise Unusable("nothing is supervised")
-        end = self.template.end_mark(self.eos)
-        expected = "".join(self.template.before_words + turn.text + end for turn in turns if turn.role == "gpt")
+        expected = "".join(piece.text for around in rounds for piece in around if piece.supervised)
         decoded = self._literal.decode(supervised, skip_special_tokens=False)
         if decoded.removeprefix(" ") != expected.removeprefix(" "):
             raise Unusable("the supervised tokens do not decode to the answer and its end mark")

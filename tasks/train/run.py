@@ -13,8 +13,8 @@ from pydantic import JsonValue
 from configs.load import deepspeed_file
 from configs.schema import Experiment
 from model.build import assemble, load
+from model.own_template import template_for
 from model.stages import PLANS, Stage
-from model.templates import template_named
 from tasks.errors import NonFiniteLoss, TrainingError
 from tasks.progress import Progress
 from tasks.shards import ShardReader
@@ -69,7 +69,7 @@ def _prepare(
         if stage is Stage.ALIGN
         else load(job.start)
     )
-    tokenizer = assembled.conversations(template_named(job.template))
+    tokenizer = assembled.conversations(template_for(job.template, assembled.tokenizer))
     with ShardReader(shards, PLANS[stage].samples) as reader:
         found = look_at(reader, tokenizer, job.config.max_length, job.config.batch, progress)
     found.survey.save(job.survey)

@@ -38,9 +38,9 @@ class _Loop:
     def __init__(self, job: Job, rank: int, ranks: int, board: Any) -> None:
         from model.build import assemble, load
         from model.order import StepOrder
+        from model.own_template import template_for
         from model.packed import PackedLlava
         from model.stages import Stage, freeze_for
-        from model.templates import template_named
         from tasks.shards import ShardReader
         from tasks.train.engine import Engine, deepspeed_settings
         from tasks.train.steps import Planner, RowReader
@@ -50,7 +50,6 @@ class _Loop:
         self.history: list[dict[str, float]] = []
         self.seconds: list[float] = []
         train, config = job.train, job.config
-        self.template = template_named(job.template)
         self.assembled = (
             assemble(job.start, train.projector.kind, train.projector.feature_layer, train.image_aspect, job.seed)
             if job.stage is Stage.ALIGN
@@ -62,7 +61,7 @@ class _Loop:
         survey = Survey.load(job.survey)
         order = StepOrder(job.seed, len(survey.numbers), config.batch)
         self.planner = Planner(survey, order, rank, ranks, config.row_tokens)
-        tokenizer = self.assembled.conversations(self.template)
+        tokenizer = self.assembled.conversations(template_for(job.template, self.assembled.tokenizer))
         reader = ShardReader(job.shards, job.stage_samples)
         self.rows = RowReader(reader, survey, tokenizer, self.assembled, config.max_length)
 
@@ -132,9 +131,9 @@ class _Loop:
     @property
     def chat_template(self) -> Any:
         """The template that the saved processor carries: the experiment's, whatever the stage trains on."""
-        from model.templates import template_named
+        from model.own_template import template_for
 
-        return template_named(self.job.train.template)
+        return template_for(self.job.train.template, self.assembled.tokenizer)
 
 
 def _quiet() -> None:

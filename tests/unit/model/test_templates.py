@@ -20,6 +20,12 @@ RENDERED = {
     + "\n### Human: <image>\nWhat?\n### Assistant: A ball.\n###\n### Human: Sure?\n### Assistant: Yes.\n###",
     "v1": CURIOUS.format("user") + " USER: <image>\nWhat? ASSISTANT: A ball.</s> USER: Sure? ASSISTANT: Yes.</s>",
     "bare": "USER: <image>\nWhat? ASSISTANT: A ball.</s>USER: Sure? ASSISTANT: Yes.</s>",
+    "mpt": "<|im_start|>system\nA conversation between a user and an LLM-based AI assistant. The assistant gives "
+    "helpful and honest answers.<|im_end|><|im_start|>user\n<image>\nWhat?<|im_end|><|im_start|>assistant\nA ball."
+    "<|im_end|><|im_start|>user\nSure?<|im_end|><|im_start|>assistant\nYes.<|im_end|>",
+    "llama_2": "[INST] <<SYS>>\nYou are a helpful language and vision assistant. You are able to understand the visual "
+    "content that the user provides, and assist the user with a variety of tasks using natural language.\n<</SYS>>\n\n"
+    "<image>\nWhat? [/INST] A ball. </s><s>[INST] Sure? [/INST] Yes. </s>",
     "chatml": "<|im_start|>user\n<image>\nWhat?<|im_end|>\n<|im_start|>assistant\nA ball.<|im_end|>\n"
     "<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n",
 }
@@ -46,5 +52,5 @@ def test_an_open_question_is_a_prefix_of_the_answered_one(name: str) -> None:
 
 
 def test_an_unknown_template_names_those_there_are() -> None:
-    with pytest.raises(ModelError, match="no template 'v2'; there are: plain, v0, v1, bare, chatml"):
+    with pytest.raises(ModelError, match="no template 'v2'; there are: plain, v0, v1, bare, chatml, mpt, llama_2"):
         template_named("v2")

@@ -29,7 +29,8 @@ def conversations(template: str, tokenizer: PreTrainedTokenizerFast | None = Non
     return ConversationTokenizer(tokenizer, template_named(template), IMAGE_TOKENS, image_id)
 
 
-TOKENIZERS = {name: conversations(name) for name in ("bare", "v1", "v0", "plain")}
+ASKING = ("bare", "v1", "v0", "llama_2", "mpt", "chatml")
+TOKENIZERS = {name: conversations(name) for name in (*ASKING, "plain")}
 ORDINARY = {
     "one round": (("What colour is the ball?", "The ball is red."),),
     "three rounds": (
@@ -60,7 +61,7 @@ asked = words.map(lambda text: text.replace(IMAGE_TOKEN, ""))
 rounds_of_words = st.lists(st.tuples(asked, words), min_size=1, max_size=3)
 
 
-@pytest.mark.parametrize("template", ["bare", "v1", "v0"])
+@pytest.mark.parametrize("template", ASKING)
 @given(rounds=rounds_of_words, image=st.booleans())
 def test_supervised_tokens_decode_to_exactly_each_answer_and_its_end_mark(
     template: str, rounds: list[tuple[str, str]], image: bool
@@ -70,7 +71,8 @@ def test_supervised_tokens_decode_to_exactly_each_answer_and_its_end_mark(
     encoded = tokenizer.encode(sample(rounds, image=image), LONG)
     end = tokenizer.template.end_mark(tokenizer.eos)
     decoded = [tokenizer.tokenizer.decode(run) for run in runs(encoded.labels)]
-    assert decoded == [f" {answer}{end}" for _, answer in rounds]
+    before = tokenizer.template.before_words
+    assert decoded == [f"{before}{answer}{end}" for _, answer in rounds]
 
 
 @given(rounds=rounds_of_words, image=st.booleans())
@@ -83,7 +85,7 @@ def test_words_never_become_special_tokens(rounds: list[tuple[str, str]], image:
     assert special == [tokenizer.tokenizer.bos_token_id, *shown, *[tokenizer.tokenizer.eos_token_id] * len(rounds)]
 
 
-@pytest.mark.parametrize("template", ["bare", "v1", "v0", "plain"])
+@pytest.mark.parametrize("template", [*ASKING, "plain"])
 @given(rounds=rounds_of_words, image=st.booleans())
 def test_the_prompt_of_each_round_is_a_prefix_of_what_is_trained_on(
     template: str, rounds: list[tuple[str, str]], image: bool
@@ -104,7 +106,7 @@ def messages(trained: Sample) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("image", [True, False])
 @pytest.mark.parametrize("rounds", ORDINARY.values(), ids=ORDINARY)
-@pytest.mark.parametrize("template", ["bare", "v1", "v0"])
+@pytest.mark.parametrize("template", ASKING)
 def test_the_chat_template_of_transformers_gives_the_same_ids_and_the_same_supervision(
     template: str, rounds: Sequence[tuple[str, str]], image: bool
 ) -> None:
