@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -56,9 +56,12 @@ class Assembled:
         """The training path's tokenizer."""
         return ConversationTokenizer(self.tokenizer, template, self.image_tokens, self.llava.config.image_token_id)
 
-    def save(self, folder: Path, template: Template) -> None:
-        """Write what plain `from_pretrained` loads: safetensors, processor, chat template."""
-        self.llava.save_pretrained(folder)
+    def save(self, folder: Path, template: Template, weights: dict[str, Tensor] | None = None) -> None:
+        """Write what plain `from_pretrained` loads: safetensors, processor, chat template.
+
+        `weights` are those of the model where it does not hold them itself (ZeRO-3 spreads them over ranks).
+        """
+        self.llava.save_pretrained(folder, state_dict=weights)
         vision = _vision_config(self.llava)
         kind = kind_of(vision)
         LlavaProcessor(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -191,8 +191,9 @@ class PackedLlava(nn.Module):
         """Sum of the cross-entropy over the row's supervised tokens (a scalar; 0 for a row without any)."""
         hidden = self.hidden(row)
         if not row.predict.numel():
-            # Nothing is supervised here, yet this rank must take part in every reduction of gradients.
-            return hidden.float().sum() * 0.0
+            # Nothing is supervised here, yet this rank must take part in every reduction of gradients, with a gradient
+            # for every parameter: ranks whose buckets differ exchange one layer's gradient for another's, or hang.
+            return cast(Tensor, self.llava.lm_head(hidden[:1])).float().sum() * 0.0
         logits = self.llava.lm_head(hidden.index_select(0, row.predict)).float()
         return functional.cross_entropy(logits, row.targets, reduction="sum")
 

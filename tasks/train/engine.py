@@ -57,6 +57,7 @@ class Engine:
         optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
         self.deepspeed, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config)
         self.ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        self._partitioned = self.deepspeed.zero_optimization_stage() == 3
 
     def step(self, step: int, rows: Sequence[Row], supervised: int) -> StepResult:
         """Update the weights by the rows of this rank. `supervised` counts tokens over all ranks.
@@ -75,15 +76,33 @@ class Engine:
         loss = self._over_ranks(total) / supervised
         if not math.isfinite(loss):
             raise NonFiniteLoss(f"step {step + 1}: the loss is {loss}; lower the learning rate, or look at its samples")
-        norm = self._grad_norm()
+        norm = self._update()
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"step {step + 1}: the gradient norm is {norm}; lower the learning rate")
-        self.deepspeed.step()
         return StepResult(loss, norm, self.config.lr * factor)
 
-    def _grad_norm(self) -> float:
-        """Norm of the whole gradient before clipping, over all ranks. ZeRO keeps it in its optimizer."""
-        return float(self.deepspeed.optimizer.scaled_global_norm())
+    def weights(self) -> dict[str, torch.Tensor] | None:
+        """The model's weights, by the names that the model itself has for them, on rank 0; None on the others.
+
+        Every rank has to call it: with ZeRO-3 each holds a part.
+        """
+        if self._partitioned:
+            held = self.deepspeed._zero3_consolidated_16bit_state_dict()
+        else:
+            held = self.deepspeed.module.state_dict() if self.deepspeed.global_rank == 0 else None
+        return None if held is None else {name.removeprefix("llava."): value for name, value in held.items()}
+
+    def _update(self) -> float:
+        """Let the optimizer step if the gradient is finite. Returns its norm before clipping, over all ranks."""
+        optimizer = self.deepspeed.optimizer
+        if self._partitioned:
+            # ZeRO-3 works the norm out within its step, and leaves the step out itself where it is not finite.
+            self.deepspeed.step()
+            return float(optimizer._global_grad_norm)
+        norm = float(optimizer.scaled_global_norm())
+        if math.isfinite(norm):
+            self.deepspeed.step()
+        return norm
 
     def _over_ranks(self, value: torch.Tensor) -> float:
         if self.ranks > 1:

@@ -122,8 +122,9 @@ class _Loop:
         import ray.train
 
         folder.mkdir(parents=True)
+        weights = self.engine.weights()
         if self.rank == 0:
-            self.assembled.save(folder / "model", self.chat_template)
+            self.assembled.save(folder / "model", self.chat_template, weights)
             (folder / "history.json").write_text(json.dumps({"history": self.history, "seconds": self.seconds}))
             (folder / FINAL).touch()
         ray.train.report({"step": self.job.steps}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
