@@ -7,11 +7,12 @@ for. The shards stay plain WebDataset tars: nothing here is needed to read them.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from model.records import Sample
-from tasks.artifacts import Frozen
+from tasks.artifacts import FileEntry, Frozen
 from tasks.errors import ArtifactError
 from tasks.spans import SpanReader
 
@@ -34,8 +35,39 @@ class IndexEntry(Frozen):
         return self.model_dump_json(by_alias=True)
 
 
+class ShardEntry(Frozen):
+    """One shard of a ShardSet. `shard` is relative to the artifact's folder."""
+
+    shard: str
+    content: str
+    """Digest of what went in: two shards of the same content are the same bytes, in whatever set."""
+    samples: int
+    size: int
+    sha256: str
+
+    @property
+    def file(self) -> FileEntry:
+        """Its entry in the manifest's table of files."""
+        return FileEntry(size=self.size, sha256=self.sha256)
+
+    def line(self) -> str:
+        """The entry as one JSON line."""
+        return self.model_dump_json()
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+"""What every PNG file begins with."""
+SHARD_TABLE = "shards.jsonl"
+STAGES = ("align", "instruct")
+
+
+def held_out(stage: str) -> str:
+    """The name under which an index lists a stage's samples that are kept from training."""
+    return f"held_out_{stage}"
+
+
 def index_file(folder: Path, stage: str) -> Path:
-    """The index of a stage's samples ("align", "instruct")."""
+    """The index of a stage's samples ("align", "instruct", or `held_out` of them)."""
     return folder / "index" / f"{stage}.jsonl"
 
 
@@ -80,6 +112,14 @@ class ShardReader:
         """The encoded image of a sample, as it came; None for a text-only sample. Raises as `sample` does."""
         entry = self._entries[number]
         return None if entry.image is None else self._read(entry.shard, entry.image)
+
+    def image_format(self, number: int) -> Literal["jpg", "png"] | None:
+        """The format of a sample's image, by its first bytes; None for a text-only sample. Raises as `sample` does."""
+        entry = self._entries[number]
+        if entry.image is None:
+            return None
+        first = self._spans.read(entry.shard, entry.image[0], min(entry.image[1], len(PNG)))
+        return "png" if first == PNG else "jpg"
 
     def close(self) -> None:
         """Close the shards that are open; a later read opens them again."""

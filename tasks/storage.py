@@ -22,7 +22,8 @@ from pydantic import JsonValue
 
 from tasks.artifacts import MANIFEST, Artifact, Descriptor, FileEntry, Frozen, MadeBy, content_digest
 from tasks.errors import ArtifactError
-from tasks.sinks import FolderSink, RemoteSink, Sink, file_entry
+from tasks.sinks import FolderSink, RemoteSink, Sink
+from tasks.sinks import file_entry as file_entry
 
 
 class Manifest(Frozen):

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.shard.write import LONGEST_KEY, key_of
+from tasks.shard.tars import LONGEST_KEY, key_of
 
 
 @given(st.text())
