@@ -24,7 +24,7 @@ from tasks.sinks import Sink
 from tasks.spans import SpanReader
 
 MAX_WRITERS = 8
-WORTH_A_PROCESS = 64_000_000
+WORTH_A_PROCESS = 256_000_000
 """Bytes: to start another writer for less costs more time than it saves."""
 
 
