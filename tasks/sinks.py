@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -120,7 +121,7 @@ class RemoteSink:
         """See `Sink`."""
         target = f"{self.uri}/{path}"
         with failing_for_good(target):
-            raw = self._filesystem().open(target, "wb", block_size=PART_BYTES)
+            raw = self._filesystem.open(target, "wb", block_size=PART_BYTES)
         # Closed by hand: to leave s3fs's own `with` by an error would complete the upload of half a file.
         try:
             yield SinkFile(_Explained(raw, target))
@@ -137,7 +138,7 @@ class RemoteSink:
 
         Whoever fetches the artifact compares every byte (`Store.local`, `llavaflow verify`).
         """
-        filesystem = self._filesystem()
+        filesystem = self._filesystem
         try:
             if filesystem.info(source)["size"] != entry.size:
                 return False
@@ -147,6 +148,7 @@ class RemoteSink:
             return False
         return True
 
+    @cached_property
     def _filesystem(self) -> Any:
         return fsspec.core.url_to_fs(self.uri, **self.options)[0]
 

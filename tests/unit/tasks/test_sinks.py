@@ -93,19 +93,21 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.sinks.PART_BYTES", PART)
 
 
-def options_through(server: S3, endpoint: str) -> dict[str, Any]:
-    return dataclasses.replace(server, endpoint=endpoint).options
+def options_of(server: S3, endpoint: str | None = None) -> dict[str, Any]:
+    """Options with one connection for all: to open another for each call takes most of the time."""
+    reached = server if endpoint is None else dataclasses.replace(server, endpoint=endpoint)
+    return reached.options | {"skip_instance_cache": False}
 
 
 def test_s3_a_file_goes_there_in_parts_while_it_is_written(server: S3, tmp_path: Path) -> None:
     watching = Refusing(part=0, times=0)
     with refusing_proxy(server.endpoint, watching) as endpoint:
-        sink = RemoteSink(f"s3://{BUCKET}/{tmp_path.name}", options_through(server, endpoint))
+        sink = RemoteSink(f"s3://{BUCKET}/{tmp_path.name}", options_of(server, endpoint))
         with sink.create("big.bin") as out:
             for _ in range(3):
                 out.write(b"z" * PART)
             sent_before_the_end = watching.parts
-        assert sink._filesystem().info(f"{sink.uri}/big.bin")["size"] == 3 * PART
+        assert sink._filesystem.info(f"{sink.uri}/big.bin")["size"] == 3 * PART
     assert sent_before_the_end >= 2
     assert out.entry == FileEntry(size=3 * PART, sha256=hashlib.sha256(b"z" * 3 * PART).hexdigest())
 
@@ -114,9 +116,9 @@ def test_s3_a_part_that_is_refused_for_a_moment_is_sent_again(server: S3, tmp_pa
     refusing = Refusing(part=2, times=1, status=503, code="SlowDown")
     data = [os.urandom(PART), os.urandom(PART), b"end"]
     with refusing_proxy(server.endpoint, refusing) as endpoint:
-        sink = RemoteSink(f"s3://{BUCKET}/{tmp_path.name}", options_through(server, endpoint))
+        sink = RemoteSink(f"s3://{BUCKET}/{tmp_path.name}", options_of(server, endpoint))
         entry = write(sink, "big.bin", data)
-        stored = sink._filesystem().cat_file(f"{sink.uri}/big.bin")
+        stored = sink._filesystem.cat_file(f"{sink.uri}/big.bin")
     assert refusing.refused == 1
     assert entry.sha256 == hashlib.sha256(stored).hexdigest() == hashlib.sha256(b"".join(data)).hexdigest()
 
@@ -138,7 +140,7 @@ def built_through(store: Store) -> ImageSet:
 def test_s3_a_part_that_is_refused_for_good_ends_the_build_without_manifest(server: S3, tmp_path: Path) -> None:
     refusing = Refusing(part=2, times=99)
     with refusing_proxy(server.endpoint, refusing) as endpoint:
-        store = Store(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "scratch", options_through(server, endpoint))
+        store = Store(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "scratch", options_of(server, endpoint))
         with pytest.raises(EnvironmentProblem, match=r"big\.bin cannot be written .*nothing was published"):
             built_through(store)
         assert store.manifest("ingest", SPEC.key) is None
@@ -151,7 +153,7 @@ def test_s3_a_part_that_is_refused_for_good_ends_the_build_without_manifest(serv
 
 
 def test_s3_what_a_build_streamed_is_in_the_manifest_and_takes_no_room_here(server: S3, tmp_path: Path) -> None:
-    store = Store(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "scratch", server.options)
+    store = Store(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "scratch", options_of(server))
     built = built_through(store)
     manifest = store.manifest("ingest", built.key)
     assert manifest is not None
@@ -161,7 +163,7 @@ def test_s3_what_a_build_streamed_is_in_the_manifest_and_takes_no_room_here(serv
 
 
 def test_s3_leftovers_of_an_earlier_attempt_do_not_become_part_of_the_artifact(server: S3, tmp_path: Path) -> None:
-    store = Store(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "scratch", server.options)
+    store = Store(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "scratch", options_of(server))
     there = store.uri("ingest", SPEC.key)
     store._filesystem().pipe_file(f"{there}/left.bin", b"half")
     built_through(store)
@@ -170,9 +172,9 @@ def test_s3_leftovers_of_an_earlier_attempt_do_not_become_part_of_the_artifact(s
 
 
 def test_s3_an_adopted_file_is_copied_by_the_server_if_its_size_is_right(server: S3, tmp_path: Path) -> None:
-    old, new = (RemoteSink(f"s3://{BUCKET}/{tmp_path.name}/{name}", server.options) for name in ("old", "new"))
+    old, new = (RemoteSink(f"s3://{BUCKET}/{tmp_path.name}/{name}", options_of(server)) for name in ("old", "new"))
     entry = write(old)
     assert new.adopt("c.bin", f"{old.uri}/a/b.bin", entry)
-    assert new._filesystem().cat_file(f"{new.uri}/c.bin") == WHOLE
+    assert new._filesystem.cat_file(f"{new.uri}/c.bin") == WHOLE
     assert not new.adopt("d.bin", f"{old.uri}/a/b.bin", FileEntry(size=1, sha256=entry.sha256))
     assert not new.adopt("d.bin", f"{old.uri}/nowhere", entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -307,6 +308,41 @@ def test_a_disk_that_fills_up_is_told_and_nothing_half_written_is_taken_for_whol
     assert list((tmp_path / "scratch").iterdir()) == []
     made = execute(store, SPEC, decide(store, SPEC), lambda f, p: build(f, p, None), Silent(), source)
     assert decide(store, SPEC).artifact == made
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of its own with room for so many bytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    options = f"size={request.param}"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+# Full while the table is gathered, while it is sorted, and while shards are written; with the last all fits.
+@pytest.mark.parametrize(
+    ("small_disk", "fits"), [("20k", False), ("80k", False), ("300k", False), ("10m", True)], indirect=["small_disk"]
+)
+def test_a_disk_that_is_really_full_is_told_and_leaves_nothing(inputs: Inputs, small_disk: Path, fits: bool) -> None:
+    store = Store(str(small_disk / "store"), small_disk / "scratch")
+
+    def build(folder: Path, progress: Progress) -> Built:
+        folder.rmdir()
+        return inputs.build(folder)
+
+    source = CodeState(commit=None, dirty=None, libraries={})
+    if fits:
+        assert execute(store, SPEC, decide(store, SPEC), build, Silent(), source).counts["align_samples"] > 0
+        return
+    with pytest.raises(EnvironmentProblem, match="is full; free some space and run again"):
+        execute(store, SPEC, decide(store, SPEC), build, Silent(), source)
+    assert store.keys("shard") == []
+    assert list((small_disk / "scratch").iterdir()) == []
 
 
 def test_samples_of_a_shard_are_in_an_order_that_neither_source_nor_kind_tells(inputs: Inputs, tmp_path: Path) -> None:
