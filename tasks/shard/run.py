@@ -113,6 +113,8 @@ def _write(table: SampleTable, sources: Sources, config: ShardConfig, progress: 
     found = {name: [next(done) for _ in some] for name, some in shards.items()}
     files = {one.entry.shard: one.entry.file for one in _flat(found)} | _indices(sources.sink, found)
     counts = _counts(found)
+    if counts["shards_reused"]:
+        progress.note(f"{counts['shards_reused']} of {len(every)} shards were taken over from earlier shard sets")
     kinds: JsonValue = {stage: {**table.kinds(stage)} for stage in STAGES}
     return Built(counts=counts, facts={"kinds": kinds}, files=files)
 

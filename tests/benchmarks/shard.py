@@ -1,17 +1,22 @@
 """Sharding against plain `tarfile` writing the same members, and `llavaflow verify` over the result.
 
     python -m tests.benchmarks.shard [--images N] [--folder DIR] [--rounds R]
+    python -m tests.benchmarks.shard --memory N
 
 Both read the same image set; the plain writer computes no digest, keeps no order and writes one tar after the other.
-Rounds are interleaved; figures are medians. Prints markdown rows.
+Rounds are interleaved; figures are medians. With --memory it shards N tiny images, each with a caption and a
+conversation, and tells the peak of the memory. Prints markdown rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import hashlib
+import multiprocessing
 import os
 import random
+import resource
 import shutil
 import statistics
 import sys
@@ -24,10 +29,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.schema import ShardConfig
+from model.records import AnnotatedImage
 from tasks.artifacts import MadeBy, ShardSet
+from tasks.ingest.parts import PartWriter
 from tasks.progress import Silent
 from tasks.shard.run import build_shards
-from tasks.shards import ShardReader
+from tasks.shards import ShardReader, read_index
 from tasks.storage import make_manifest
 from tasks.verification import verify
 from tests.fakes.image_sets import Made, write_image_set
@@ -44,9 +51,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--memory", type=int, default=0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
         folder = Path(name)
+        if asked.memory:
+            _say(_memory(folder, asked.memory))
+            return
         images, conversations = _input(folder, asked.images)
         _say(*_against_tarfile(folder, images, conversations, asked.rounds))
 
@@ -63,6 +74,45 @@ def _input(folder: Path, number: int) -> tuple[Path, Path]:
     (folder / "images").mkdir()
     write_image_set(folder / "images", made)
     return folder / "images", conversation_set(folder / "talks", [conversation(f"{name}-talk", name) for name in ids])
+
+
+def _memory(folder: Path, number: int) -> str:
+    # In a process of its own, as its memory is not what is measured.
+    making = multiprocessing.get_context("spawn").Process(target=_tiny_input, args=(folder, number))
+    making.start()
+    making.join()
+    before, started = _peak(), time.perf_counter()
+    (folder / "out").mkdir()
+    config = ShardConfig(writers=1)
+    built = build_shards(folder / "out", folder / "images", folder / "talks", config, 0, Silent())
+    seconds, samples = time.perf_counter() - started, 2 * number
+    what = f"shard, {samples:,} samples of tiny images, {built.counts['shards_written']} shards"
+    return f"| {what} | peak {_peak():.0f} MB, {before:.0f} MB before; {samples / seconds:,.0f} samples a second |"
+
+
+def _tiny_input(folder: Path, number: int) -> None:
+    (folder / "images").mkdir()
+    (folder / "talks").mkdir()
+    talk = conversation("talk", "image")
+    with (
+        PartWriter(folder / "images") as parts,
+        (folder / "images" / "annotations.jsonl").open("w") as images,
+        (folder / "talks" / "conversations.jsonl").open("w") as talks,
+    ):
+        for index in range(number):
+            name = f"image-{index:07d}"
+            data = name.encode() * 8
+            part, span = parts.add(f"{name}.jpg", data)
+            image = AnnotatedImage(
+                id=name, part=part, span=span, format="jpg", width=1, height=1,
+                sha256=hashlib.sha256(data).hexdigest(), captions=(f"what {name} shows",),
+            )
+            images.write(image.model_dump_json() + "\n")
+            talks.write(talk.model_copy(update={"id": f"{name}-talk", "image": name}).line() + "\n")
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _against_tarfile(folder: Path, images: Path, conversations: Path, rounds: int) -> list[str]:
@@ -130,7 +180,7 @@ def _plain(shards: Path, target: Path) -> None:
     ]
     for stage, reader in with_spans:
         tars: dict[str, tarfile.TarFile] = {}
-        for number, entry in enumerate(reader._entries):
+        for number, entry in enumerate(read_index(shards, stage)):
             if entry.shard not in tars:
                 for tar in tars.values():
                     tar.close()

@@ -50,12 +50,13 @@ def test_threads_may_share_a_reader(shards: Path) -> None:
         assert all(found == expected for found in pool.map(lambda _: everything(reader), range(16)))
 
 
-def test_shards_are_opened_once_and_closed(shards: Path) -> None:
+def test_shards_and_index_are_opened_once_and_closed(shards: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
+    files = len(list((shards / "align").iterdir())) + 1
     with ShardReader(shards, "align") as reader:
         for _ in range(3):
             everything(reader)
-        assert len(list(Path("/proc/self/fd").iterdir())) == before + len(list((shards / "align").iterdir()))
+        assert len(list(Path("/proc/self/fd").iterdir())) == before + files
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -74,8 +75,8 @@ def test_a_shard_that_is_gone_is_an_error_of_the_artifact(shards: Path) -> None:
 
 def test_a_shard_that_was_altered_is_an_error_of_the_artifact(shards: Path) -> None:
     with ShardReader(shards, "align") as reader:
-        offset = reader._entries[0].record[0]
-        shard = shards / reader._entries[0].shard
+        offset = reader.entry(0).record[0]
+        shard = shards / reader.entry(0).shard
         data = bytearray(shard.read_bytes())
         data[offset] = ord("?")
         shard.write_bytes(data)
