@@ -141,10 +141,15 @@ class ShardConfig(Knobs):
 
     max_samples: PositiveInt = 2000
     max_bytes: PositiveInt = 256_000_000
+    """A shard that would grow beyond either bound is split in two, by the hash of its images."""
+    held_out: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
+    """Share of the images that no stage trains on, with all their samples. Drawn by the image's hash alone."""
+    writers: PositiveInt | None = None
+    """Processes that write shards; by default as many as there are cores, up to 8. Changes no byte."""
     captions_per_image: PositiveInt = 1
     """How many of an image's captions become align samples."""
     scienceqa_train: bool = True
-    """Add the training split of the source's ScienceQA-layout set, where it has one, to the instruct samples."""
+    """Add the questions of the images' sources, where they have any, to the instruct samples."""
     scienceqa_format: Literal["QCM-A", "QCM-E", "QCM-EA", "QCM-LEA", "QCM-LEPA"] = "QCM-A"
 
 

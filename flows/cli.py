@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -145,6 +146,39 @@ def promote(
 ) -> None:
     """The gate's decision, and the alias of the champion moved if it says so."""
     _drive(experiment, overrides, tag, "promote", as_json, verbose)
+
+
+@app.command()
+def verify(
+    uri: Annotated[str, typer.Argument(help="Folder of an artifact, or s3://...")], as_json: Json = False
+) -> None:
+    """Whether an artifact is whole: every file and every sample against its digest. Exit status 1 if not."""
+    from flows.verify import as_json as json_of
+    from flows.verify import check, lines
+
+    verified = check(uri)
+    if as_json:
+        _print_json(json_of(uri, verified))
+    else:
+        typer.echo("\n".join(lines(uri, verified)))
+    if verified.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="An experiment, a run, or where a shard set lies.")],
+    to: Annotated[Path, typer.Option("--to", help="The JSON file to write.")],
+    images: Annotated[Path | None, typer.Option("--images", help="Folder to write the images to.")] = None,
+    stage: Annotated[str, typer.Option("--stage", help="Samples of align or of instruct.")] = "instruct",
+    with_held_out: Annotated[bool, typer.Option("--with-held-out", help="Add those kept from training.")] = False,
+) -> None:
+    """Training samples as official LLaVA JSON, for other trainers."""
+    from flows.export import export as write
+
+    written = write(source, to, images, stage, with_held_out)
+    pictures = f", {written.images:,} images in {images}" if images is not None else ""
+    typer.echo(f"{to}: {written.samples:,} samples{pictures}")
 
 
 @app.command()

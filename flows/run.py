@@ -41,10 +41,13 @@ from tasks.progress import Progress
 from tasks.register.promote import Desk
 from tasks.register.registry import MlflowRegistry
 from tasks.register.run import desk_under
+from tasks.sinks import Sink
 from tasks.stages import Build, Built, StageSpec
 from tasks.storage import Store
 from tasks.train.cluster import RaySettings, shut_down, warm_up
 
+EARLIER = 3
+"""How many earlier artifacts of a stage a build may look into for what it can take over."""
 LOG, EVENTS, CONFIG, RESULT = "run.log", "events.jsonl", "config.yaml", "result.json"
 
 _CURRENT: ContextVar[Run | None] = ContextVar("run", default=None)
@@ -168,6 +171,18 @@ class Run:
     def work(self, spec: StageSpec[Descriptor]) -> Path:
         """See `StageRun`."""
         return self.home / "work" / f"{spec.name}-{digest_of(spec.key_parts())[:16]}"
+
+    def sink(self, spec: StageSpec[Descriptor], folder: Path) -> Sink:
+        """See `StageRun`."""
+        return self.store.sink(spec.name, spec.key, folder)
+
+    def earlier(self, spec: StageSpec[Descriptor]) -> list[Descriptor]:
+        """See `StageRun`."""
+        return self.store.newest(spec.makes, spec.name, EARLIER)
+
+    def read_file(self, artifact: Artifact, path: str) -> bytes:
+        """See `StageRun`."""
+        return self.store.read_file(artifact, path)
 
     @contextmanager
     def asking(self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None) -> Iterator[LedgerAsker]:

@@ -94,7 +94,8 @@ class Specs:
 
     def shard(self, images: ImageSet, conversations: ConversationSet) -> StageSpec[ShardSet]:
         """Shards of the training samples."""
-        config: JsonValue = {"seed": self.experiment.seed, "shard": self.experiment.shard.model_dump(mode="json")}
+        written = self.experiment.shard.model_dump(mode="json", exclude={"writers"})
+        config: JsonValue = {"seed": self.experiment.seed, "shard": written}
         parents = {"ingest": images, "generate": conversations}
         return StageSpec("shard", ShardSet, CODE["shard"], config, parents)
 

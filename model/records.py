@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 IMAGE_TOKEN = "<image>"
 """Stands for the image in a human turn, as in the official LLaVA JSON."""
 
-Kind = Literal["caption", "conversation", "detail", "complex", "question"]
+Kind = Literal["caption", "conversation", "detail", "complex", "question", "given"]
 
 
 class Record(BaseModel):

@@ -90,11 +90,15 @@ class ConversationSet(Artifact):
 class ShardSet(Artifact):
     """WebDataset shards.
 
-    align/shard-00000.tar ...      members key.jpg (or .png) and key.json (a `model.records.Sample`)
-    instruct/shard-00000.tar ...   text-only samples have no image member
-    index/align.jsonl, index/instruct.jsonl
+    align/shard-0010.tar ...       members key.jpg (or .png) and key.json (a `model.records.Sample`); a shard is named
+                                   by its place among the hashes of images (`tasks.shard.partition`)
+    instruct/shard-011.tar ...     text-only samples have no image member
+    held_out/align/, held_out/instruct/
+                                   shards of samples that no stage trains on; an image's samples never straddle
+    index/align.jsonl, index/instruct.jsonl, index/held_out_align.jsonl, index/held_out_instruct.jsonl
                                    one {"key", "shard", "json": [offset, size, sha256], "image": the same or null} a
                                    line, in shard order: random access without reading a tar from its start
+    shards.jsonl                   one `tasks.shards.ShardEntry` a line
     """
 
     kind: ClassVar[str] = "ShardSet"

@@ -20,6 +20,7 @@ from tasks.code import CodeState
 from tasks.ledger import Budget, LedgerAsker
 from tasks.processes import try_lock
 from tasks.progress import Progress
+from tasks.sinks import Sink
 from tasks.stages import Build, Decision, StageSpec, decide, execute
 from tasks.storage import Store
 
@@ -58,6 +59,15 @@ class StageRun(Protocol):
 
     def work(self, spec: StageSpec[Descriptor]) -> Path:
         """A folder for what a stage wants to find again after a crash."""
+
+    def sink(self, spec: StageSpec[Descriptor], folder: Path) -> Sink:
+        """Where a build, given its folder, puts files that are too large for a detour."""
+
+    def earlier(self, spec: StageSpec[Descriptor]) -> list[Descriptor]:
+        """The artifacts of the stage that were made last, newest first, whatever their keys."""
+
+    def read_file(self, artifact: Artifact, path: str) -> bytes:
+        """One file of an artifact. Raises ArtifactError if it is not as it was made."""
 
     def asking(
         self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None

@@ -6,12 +6,16 @@ for. The shards stay plain WebDataset tars: nothing here is needed to read them.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from model.records import Sample
-from tasks.artifacts import Frozen
+from tasks.artifacts import FileEntry, Frozen
 from tasks.errors import ArtifactError
 from tasks.spans import SpanReader
 
@@ -34,17 +38,54 @@ class IndexEntry(Frozen):
         return self.model_dump_json(by_alias=True)
 
 
+class ShardEntry(Frozen):
+    """One shard of a ShardSet. `shard` is relative to the artifact's folder."""
+
+    shard: str
+    content: str
+    """Digest of what went in: two shards of the same content are the same bytes, in whatever set."""
+    samples: int
+    size: int
+    sha256: str
+
+    @property
+    def file(self) -> FileEntry:
+        """Its entry in the manifest's table of files."""
+        return FileEntry(size=self.size, sha256=self.sha256)
+
+    def line(self) -> str:
+        """The entry as one JSON line."""
+        return self.model_dump_json()
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+"""What every PNG file begins with."""
+SHARD_TABLE = "shards.jsonl"
+STAGES = ("align", "instruct")
+
+
+def held_out(stage: str) -> str:
+    """The name under which an index lists a stage's samples that are kept from training."""
+    return f"held_out_{stage}"
+
+
 def index_file(folder: Path, stage: str) -> Path:
-    """The index of a stage's samples ("align", "instruct")."""
+    """The index of a stage's samples ("align", "instruct", or `held_out` of them)."""
     return folder / "index" / f"{stage}.jsonl"
 
 
 def read_index(folder: Path, stage: str) -> list[IndexEntry]:
     """The entries of a stage, in shard order. Raises ArtifactError when the index is missing or altered."""
+    return [entry for _, entry in _index_lines(folder, stage)]
+
+
+def _index_lines(folder: Path, stage: str) -> Iterator[tuple[int, IndexEntry]]:
+    """The entries, each with the size of its line in bytes."""
     path = index_file(folder, stage)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [IndexEntry.model_validate_json(line) for line in lines]
+        with path.open("rb") as lines:
+            for line in lines:
+                yield len(line), IndexEntry.model_validate_json(line)
     except (OSError, ValidationError) as error:
         raise ArtifactError(f"{path} cannot be read; run again to rebuild the shards") from error
 
@@ -52,25 +93,35 @@ def read_index(folder: Path, stage: str) -> list[IndexEntry]:
 class ShardReader:
     """The samples of one stage by number, 0 .. len - 1, in shard order.
 
-    Threads may share one reader. A copy sent to another process opens its own files.
+    Threads may share one reader. A copy sent to another process opens its own files. Of an index of a million samples
+    only the places of its lines are kept in memory; a line is read when its sample is.
     """
 
     def __init__(self, folder: Path, stage: str) -> None:
         self.folder = folder
         self.stage = stage
-        self._entries = read_index(folder, stage)
+        self._index = index_file(Path(), stage).as_posix()
+        self._ends = array("q", accumulate((size for size, _ in _index_lines(folder, stage)), initial=0))
         self._spans = SpanReader(folder)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._ends) - 1
 
     def keys(self) -> list[str]:
         """Keys of the samples, in the order of their numbers."""
-        return [entry.key for entry in self._entries]
+        return [entry.key for _, entry in _index_lines(self.folder, self.stage)]
+
+    def entry(self, number: int) -> IndexEntry:
+        """Where the sample of a number lies. Raises ArtifactError when the index is not as it was."""
+        start, end = self._ends[number], self._ends[number + 1]
+        try:
+            return IndexEntry.model_validate_json(self._spans.read(self._index, start, end - start))
+        except ValidationError as error:
+            raise ArtifactError(f"{self.folder / self._index} was altered; run again to rebuild the shards") from error
 
     def sample(self, number: int) -> Sample:
         """The sample of a number. Raises ArtifactError when its shard is missing, cut off or altered."""
-        entry = self._entries[number]
+        entry = self.entry(number)
         try:
             return Sample.model_validate_json(self._read(entry.shard, entry.record))
         except ValidationError as error:
@@ -78,8 +129,16 @@ class ShardReader:
 
     def image_bytes(self, number: int) -> bytes | None:
         """The encoded image of a sample, as it came; None for a text-only sample. Raises as `sample` does."""
-        entry = self._entries[number]
+        entry = self.entry(number)
         return None if entry.image is None else self._read(entry.shard, entry.image)
+
+    def image_format(self, number: int) -> Literal["jpg", "png"] | None:
+        """The format of a sample's image, by its first bytes; None for a text-only sample. Raises as `sample` does."""
+        entry = self.entry(number)
+        if entry.image is None:
+            return None
+        first = self._spans.read(entry.shard, entry.image[0], min(entry.image[1], len(PNG)))
+        return "png" if first == PNG else "jpg"
 
     def close(self) -> None:
         """Close the shards that are open; a later read opens them again."""

@@ -16,7 +16,7 @@ from typing import Generic
 
 from pydantic import JsonValue
 
-from tasks.artifacts import Artifact, Descriptor, MadeBy, digest_of
+from tasks.artifacts import Artifact, Descriptor, FileEntry, MadeBy, digest_of
 from tasks.code import CodeState, code_digest
 from tasks.errors import ArtifactError, EnvironmentProblem
 from tasks.progress import Progress
@@ -29,6 +29,8 @@ class Built:
 
     counts: dict[str, int] = field(default_factory=dict)
     facts: dict[str, JsonValue] = field(default_factory=dict)
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    """What went through a sink (`tasks.sinks`), hashed while it was written; by relative path."""
 
 
 Build = Callable[[Path, Progress], Built]
@@ -48,6 +50,11 @@ class StageSpec(Generic[Descriptor]):
     code: tuple[str, ...]
     config: JsonValue
     parents: Mapping[str, Artifact] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The cache key."""
+        return digest_of(self.key_parts())[:32]
 
     def key_parts(self) -> dict[str, JsonValue]:
         """The parts of the key, each by itself, so that a changed one can be named."""
@@ -113,7 +120,8 @@ def execute(
         )
         parents = {name: parent.digest for name, parent in spec.parents.items()}
         manifest = make_manifest(
-            folder, spec.makes.kind, decision.key, spec.key_parts(), built.counts, built.facts, parents, made_by
+            folder, spec.makes.kind, decision.key, spec.key_parts(), built.counts, built.facts, parents, made_by,
+            built.files,
         )
         store.publish(folder, spec.name, manifest)
     except OSError as error:

@@ -11,17 +11,19 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from pydantic import JsonValue
 
-from tasks.artifacts import MANIFEST, Descriptor, FileEntry, Frozen, MadeBy, content_digest
+from tasks.artifacts import MANIFEST, Artifact, Descriptor, FileEntry, Frozen, MadeBy, content_digest
 from tasks.errors import ArtifactError
-
-CHUNK = 1 << 20
+from tasks.sinks import FolderSink, RemoteSink, Sink
+from tasks.sinks import file_entry as file_entry
 
 
 class Manifest(Frozen):
@@ -38,21 +40,19 @@ class Manifest(Frozen):
     files: dict[str, FileEntry]
 
 
-def file_entry(path: Path) -> FileEntry:
-    """Size and sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(CHUNK):
-            digest.update(chunk)
-    return FileEntry(size=path.stat().st_size, sha256=digest.hexdigest())
+def file_table(folder: Path, known: Mapping[str, FileEntry] | None = None) -> dict[str, FileEntry]:
+    """Every file under a folder but the manifest, by relative POSIX path.
 
-
-def file_table(folder: Path) -> dict[str, FileEntry]:
-    """Every file under a folder but the manifest, by relative POSIX path."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    `known` are files that were hashed while they were written: they are not read again, and need not lie here.
+    """
+    found = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST
+    }
+    paths = {name: path for name, path in found.items() if known is None or name not in known}
     with ThreadPoolExecutor(4) as pool:
-        entries = pool.map(file_entry, paths)
-    return {path.relative_to(folder).as_posix(): entry for path, entry in zip(paths, entries, strict=True)}
+        entries = pool.map(file_entry, paths.values())
+    return {**(known or {}), **dict(zip(paths, entries, strict=True))}
 
 
 def differences(folder: Path, files: dict[str, FileEntry]) -> list[str]:
@@ -86,7 +86,7 @@ class Store:
 
         Raises ArtifactError if a manifest is there but cannot be read.
         """
-        text = self._read_text(f"{self.uri(stage, key)}/{MANIFEST}")
+        text = self._read(f"{self.uri(stage, key)}/{MANIFEST}")
         if text is None:
             return None
         try:
@@ -112,6 +112,40 @@ class Store:
             facts=manifest.facts,
             made_by=manifest.made_by,
         )
+
+    def newest(self, kind: type[Descriptor], stage: str, count: int) -> list[Descriptor]:
+        """The finished artifacts of a stage that were made last, newest first. Unreadable ones are passed over."""
+        found = []
+        for key in self.keys(stage):
+            with suppress(ArtifactError):
+                if manifest := self.manifest(stage, key):
+                    found.append(manifest)
+        found.sort(key=lambda manifest: (manifest.made_by.created, manifest.key), reverse=True)
+        return [self.descriptor(kind, stage, manifest) for manifest in found[:count]]
+
+    def read_file(self, descriptor: Artifact, path: str) -> bytes:
+        """One file of an artifact, without fetching the others. Raises ArtifactError if it is not as it was made."""
+        stage, key = descriptor.uri.rsplit("/", 2)[1:]
+        manifest = self.manifest(stage, key)
+        entry = manifest.files.get(path) if manifest else None
+        data = None if entry is None else self._read(f"{descriptor.uri}/{path}")
+        if entry is None or data is None:
+            raise ArtifactError(f"{descriptor.uri}: {path} is missing")
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise ArtifactError(f"{descriptor.uri}: {path} was altered")
+        return data
+
+    def sink(self, stage: str, key: str, folder: Path) -> Sink:
+        """Where a build puts large files: its folder, or the artifact's own place in a remote store.
+
+        A remote artifact of that key ceases to exist here, as its files are about to be replaced.
+        """
+        if not self.remote:
+            return FolderSink(folder)
+        filesystem, target = self._filesystem(), self.uri(stage, key)
+        if filesystem.exists(f"{target}/{MANIFEST}"):
+            filesystem.rm(f"{target}/{MANIFEST}")
+        return RemoteSink(target, self._options)
 
     def local(self, descriptor: Descriptor) -> Path:
         """A local folder with the artifact's files: itself, or a verified copy of a remote one.
@@ -143,13 +177,12 @@ class Store:
 
     def publish(self, folder: Path, stage: str, manifest: Manifest) -> None:
         """Move a built folder to its place, manifest last. An artifact already there is replaced."""
-        text = manifest.model_dump_json(indent=1)
         if self.remote:
-            self._upload(folder, stage, manifest.key, text)
+            self._upload(folder, stage, manifest)
             return
         path = folder / MANIFEST
         with path.open("w", encoding="utf-8") as handle:
-            handle.write(text)
+            handle.write(manifest.model_dump_json(indent=1))
             handle.flush()
             os.fsync(handle.fileno())
         target = Path(self.uri(stage, manifest.key))
@@ -165,22 +198,29 @@ class Store:
     def _filesystem(self) -> Any:
         return fsspec.core.url_to_fs(self.root, **self._options)[0]
 
-    def _read_text(self, uri: str) -> str | None:
+    def _read(self, uri: str) -> bytes | None:
         try:
-            if self.remote:
-                return bytes(self._filesystem().cat_file(uri)).decode()
-            return Path(uri).read_text(encoding="utf-8")
+            return bytes(self._filesystem().cat_file(uri)) if self.remote else Path(uri).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _upload(self, folder: Path, stage: str, key: str, manifest_text: str) -> None:
-        filesystem, target = self._filesystem(), self.uri(stage, key)
+    def _upload(self, folder: Path, stage: str, manifest: Manifest) -> None:
+        filesystem, target = self._filesystem(), self.uri(stage, manifest.key)
         if filesystem.exists(f"{target}/{MANIFEST}"):
             filesystem.rm(f"{target}/{MANIFEST}")
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             filesystem.put_file(str(path), f"{target}/{path.relative_to(folder).as_posix()}")
-        filesystem.pipe_file(f"{target}/{MANIFEST}", manifest_text.encode())
+        self._remove_foreign(target, manifest)
+        filesystem.pipe_file(f"{target}/{MANIFEST}", manifest.model_dump_json(indent=1).encode())
         shutil.rmtree(folder)
+
+    def _remove_foreign(self, target: str, manifest: Manifest) -> None:
+        """Remove what an earlier attempt at the same key left behind and this one did not write again."""
+        filesystem = self._filesystem()
+        prefix = str(filesystem._strip_protocol(target)) + "/"
+        left = [path for path in filesystem.find(target) if path.removeprefix(prefix) not in manifest.files]
+        if left:
+            filesystem.rm(left)
 
     def _fetch(self, stage: str, key: str) -> Path:
         manifest = self.manifest(stage, key)
@@ -215,9 +255,10 @@ def make_manifest(
     facts: dict[str, JsonValue],
     parents: dict[str, str],
     made_by: MadeBy,
+    known: Mapping[str, FileEntry] | None = None,
 ) -> Manifest:
-    """The manifest of a built folder, every file hashed."""
-    files = file_table(folder)
+    """The manifest of a built folder, every file hashed but those that are `known` (see `file_table`)."""
+    files = file_table(folder, known)
     return Manifest(
         kind=kind, key=key, key_parts=key_parts, digest=content_digest(files), counts=counts, facts=facts,
         parents=parents, made_by=made_by, files=files,

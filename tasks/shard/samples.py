@@ -1,38 +1,18 @@
-"""The training samples of both stages, each with the file its image lies in."""
+"""The training samples of both stages, one by one, out of what the stages before have written."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from model.records import IMAGE_TOKEN, AnnotatedImage, Sample, Turn
-from tasks.errors import ArtifactError, DataError
-from tasks.image_files import ImageFiles
+from tasks.errors import ArtifactError
 
 BRIEF_REQUESTS = Path(__file__).parent / "prompts" / "brief.txt"
 """The paper's requests for a brief description (arXiv:2304.08485, appendix); one is drawn for each caption."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An encoded image: where it lies, for messages, its format ("jpg", "png"), and how to get its bytes."""
-
-    where: str
-    format: str
-    read: Callable[[], bytes]
-
-
-@dataclass(frozen=True)
-class Item:
-    """A sample and its image; text-only samples have none."""
-
-    sample: Sample
-    image: Picture | None
 
 
 def rank(*parts: object) -> str:
@@ -40,36 +20,26 @@ def rank(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
-def pictures_of(annotated: Iterable[AnnotatedImage], files: ImageFiles) -> dict[str, Picture]:
-    """The picture of each image id of an ImageSet."""
-    return {image.id: Picture(image.part, image.format, partial(files.read, image)) for image in annotated}
-
-
-def caption_items(
-    annotated: Iterable[AnnotatedImage], pictures: dict[str, Picture], captions_per_image: int, seed: int
-) -> Iterator[Item]:
+class CaptionSamples:
     """Align samples: an image, a request for a brief description, and one of its captions as the answer.
 
     Which captions, where an image has more than `captions_per_image`, is drawn with the seed. The plain template
     discards the request, as the paper's released code does; other templates show it.
     """
-    requests = BRIEF_REQUESTS.read_text(encoding="utf-8").splitlines()
-    for image in annotated:
+
+    def __init__(self, captions_per_image: int, seed: int) -> None:
+        self._number, self._seed = captions_per_image, seed
+        self._requests = BRIEF_REQUESTS.read_text(encoding="utf-8").splitlines()
+
+    def of(self, image: AnnotatedImage) -> Iterator[Sample]:
+        """The samples of one image."""
         captions = [(number, text.strip()) for number, text in enumerate(image.captions) if text.strip()]
-        drawn = sorted(captions, key=lambda caption: rank(seed, image.id, caption[0]))[:captions_per_image]
+        drawn = sorted(captions, key=lambda caption: rank(self._seed, image.id, caption[0]))[: self._number]
         for number, text in sorted(drawn):
             name = f"{image.id}-caption-{number}"
-            request = requests[int(rank(name), 16) % len(requests)]
+            request = self._requests[int(rank(name), 16) % len(self._requests)]
             turns = _turns(f"{IMAGE_TOKEN}\n{request}", text)
-            yield Item(Sample(id=name, image=image.id, kind="caption", conversations=turns), pictures[image.id])
-
-
-def conversation_items(conversations: Iterable[Sample], pictures: dict[str, Picture]) -> Iterator[Item]:
-    """Instruct samples from the teacher's conversations. Raises DataError for one whose image is not in the set."""
-    for sample in conversations:
-        if sample.image is not None and sample.image not in pictures:
-            raise DataError(f"sample {sample.id} names image {sample.image}, which the image set does not hold")
-        yield Item(sample, None if sample.image is None else pictures[sample.image])
+            yield Sample(id=name, image=image.id, kind="caption", conversations=turns)
 
 
 def question_sample(name: str, image: str | None, prompt: str, answer: str) -> Sample:
@@ -77,17 +47,15 @@ def question_sample(name: str, image: str | None, prompt: str, answer: str) -> S
     return Sample(id=name, image=image, kind="question", conversations=_turns(prompt, answer))
 
 
-def read_conversations(conversations: Path) -> list[Sample]:
-    """The samples of a ConversationSet. Raises ArtifactError when they cannot be read."""
-    path = conversations / "conversations.jsonl"
+def read_samples(path: Path) -> Iterator[Sample]:
+    """The samples of a JSONL file, used as they are. Raises ArtifactError when they cannot be read."""
     try:
         with path.open(encoding="utf-8") as lines:
-            return [Sample.model_validate_json(line) for line in lines]
+            for line in lines:
+                yield Sample.model_validate_json(line)
     except (OSError, ValidationError) as error:
         raise ArtifactError(f"{path} cannot be read; run again to rebuild it") from error
 
 
 def _turns(human: str, gpt: str) -> tuple[Turn, Turn]:
     return Turn(role="human", text=human), Turn(role="gpt", text=gpt)
-
-

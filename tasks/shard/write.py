@@ -1,137 +1,201 @@
-"""Write samples into WebDataset tars that are byte-identical for identical input, and the index that finds them."""
+"""Write shards, each whole by one process, and take over those that an earlier shard set holds already.
+
+What a shard holds is decided before (`tasks.shard.partition`), so it does not matter who writes it or when: the bytes
+are the same for any number of writers, and the same whether a shard was written or taken over.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import re
-import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-from tasks.errors import DataError
-from tasks.shard.samples import Item, rank
-from tasks.shards import IndexEntry, Member, index_file
+from tasks.errors import ArtifactError, DataError, EnvironmentProblem
+from tasks.processes import die_with_parent
+from tasks.shard.table import RECORDS, Row, Rows
+from tasks.shard.tars import BLOCK, LAYOUT, append, finish, key_of, padded
+from tasks.shards import IndexEntry, Member, ShardEntry
+from tasks.sinks import Sink
+from tasks.spans import SpanReader
 
-BLOCK = tarfile.BLOCKSIZE
-END = tarfile.RECORDSIZE
-"""A tar ends with two empty blocks and is filled up to a whole record: at most this many bytes more."""
-LONGEST_KEY = 80
-"""Characters of a key; with its extension it fits the 100 of a tar header."""
-FORMATS = ("jpg", "png")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds of one shard; a single sample larger than `max_bytes` has a shard of its own."""
-
-    max_samples: int
-    max_bytes: int
+MAX_WRITERS = 8
+WORTH_A_PROCESS = 256_000_000
+"""Bytes: to start another writer for less costs more time than it saves."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A sample ready to be written: its key and the encoded members, by extension."""
+class Shard:
+    """A shard to be written: its path in the artifact and its rows in the table, `first` .. `last`."""
 
-    key: str
-    members: dict[str, bytes]
-
-    def size(self) -> int:
-        """Bytes it takes in a tar: a header and whole blocks a member."""
-        return sum(BLOCK + -(-len(data) // BLOCK) * BLOCK for data in self.members.values())
+    path: str
+    first: int
+    last: int
 
 
-def key_of(name: str) -> str:
-    """The key of a sample id: letters, digits, `-` and `_` only.
+@dataclass(frozen=True)
+class Reusable:
+    """A shard of an earlier shard set."""
 
-    A WebDataset reader ends the key at the first dot and takes a slash for a folder. An id that had to be changed
-    gets a digest, so that two ids never share a key.
+    uri: str
+    entry: ShardEntry
+
+
+@dataclass(frozen=True)
+class Done:
+    """A shard that is in its place; `index` is a file with the lines that find its samples."""
+
+    entry: ShardEntry
+    index: Path
+    without_image: int
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What shards are made from and where they go; can be sent to other processes.
+
+    `table` is the folder of a `tasks.shard.table.SampleTable`, `images` that of an ImageSet, `earlier` what may be
+    taken over, by content.
     """
-    safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)
-    return safe if safe == name and 0 < len(name) <= LONGEST_KEY else f"{safe[: LONGEST_KEY - 17]}-{rank(name)[:16]}"
+
+    table: Path
+    images: Path
+    sink: Sink
+    earlier: Mapping[str, Reusable]
 
 
-def in_mixed_order(items: Iterable[Item]) -> list[Item]:
-    """Items sorted by a hash of their ids, so that each shard holds all kinds. Raises DataError on an id used twice."""
-    ordered = sorted(items, key=lambda item: (rank(item.sample.id), item.sample.id))
-    for one, other in pairwise(ordered):
-        if one.sample.id == other.sample.id:
-            raise DataError(f"two samples have the id {one.sample.id}; ids must be unique")
-    return ordered
+def writers_for(wanted: int | None, shards: int, size: int) -> int:
+    """How many processes write: as many as wanted, else one a core where there is work enough for it."""
+    sensible = min(MAX_WRITERS, os.cpu_count() or 1, 1 + size // WORTH_A_PROCESS)
+    return max(1, min(wanted or sensible, shards))
 
 
-def write_stage(
-    folder: Path, stage: str, items: Sequence[Item], limits: Limits, written: Callable[[int], None]
-) -> tuple[int, int]:
-    """Write a stage's shards and its index; returns the number of shards and their size in bytes.
+def write_shards(sources: Sources, shards: Sequence[Shard], writers: int) -> Iterator[Done]:
+    """Write shards, in this process or in `writers` others; yields them in their order.
 
-    `written` is called with the number of samples written so far, after each shard. Raises DataError naming the
-    sample whose image cannot be read.
+    Raises ArtifactError when an image is not as it was ingested, OSError when the disk is full, and EnvironmentProblem
+    when a writer dies or a remote store fails.
     """
-    index = index_file(folder, stage)
-    index.parent.mkdir(parents=True, exist_ok=True)
-    (folder / stage).mkdir()
-    shards = size = samples = 0
-    with index.open("w", encoding="utf-8", newline="\n") as lines:
-        for entries in _shards(map(_entry, items), limits):
-            name = f"{stage}/shard-{shards:05d}.tar"
-            _write_tar(folder / name, entries)
-            for found in _index_of(folder / name, name):
-                lines.write(found.line() + "\n")
-            shards, size, samples = shards + 1, size + (folder / name).stat().st_size, samples + len(entries)
-            written(samples)
-    return shards, size
+    if writers == 1:
+        with ShardWriter(sources) as writer:
+            yield from map(writer.write, shards)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(writers, mp_context=spawn, initializer=_start, initargs=(sources,))
+    try:
+        yield from pool.map(_write, shards)
+    except BrokenProcessPool as error:
+        raise EnvironmentProblem(
+            "a process that writes shards died, most likely for want of memory: lower shard.writers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _entry(item: Item) -> Entry:
-    members = {"json": item.sample.line().encode()}
-    if item.image is not None:
-        if item.image.format not in FORMATS:
-            raise DataError(f"sample {item.sample.id}: {item.image.where} is neither .jpg nor .png")
+class ShardWriter:
+    """Writes shards one after the other."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._rows = Rows(sources.table)
+        self._records, self._images = SpanReader(sources.table), SpanReader(sources.images)
+
+    def write(self, shard: Shard) -> Done:
+        """Write a shard, or take it over."""
+        rows = self._rows.between(shard.first, shard.last)
+        content = content_of(rows)
+        known = self._sources.earlier.get(content)
+        entry = None if known is None else self._take_over(known, shard.path)
+        reused = entry is not None
+        if entry is None:
+            entry = self._write(shard.path, rows, content)
+        index = self._sources.table / f"{shard.first}-{shard.last}.jsonl"
+        index.write_text("".join(found.line() + "\n" for found in index_of(rows, shard.path)), encoding="utf-8")
+        return Done(entry, index, sum(row.image_file is None for row in rows), reused)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._rows.close()
+        self._records.close()
+        self._images.close()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _take_over(self, known: Reusable, path: str) -> ShardEntry | None:
+        entry = known.entry.model_copy(update={"shard": path})
+        return entry if self._sources.sink.adopt(path, known.uri, entry.file) else None
+
+    def _write(self, path: str, rows: Sequence[Row], content: str) -> ShardEntry:
+        with self._sources.sink.create(path) as tar:
+            for row in rows:
+                key = key_of(row.id)
+                if row.image_file is not None:
+                    append(tar, f"{key}.{row.format}", _checked(self._image(row), row.image_sha256, row, "image"))
+                record = self._records.read(RECORDS, row.start, row.size)
+                append(tar, f"{key}.json", _checked(record, row.sha256, row, "record"))
+            finish(tar)
+        file = tar.entry
+        return ShardEntry(shard=path, content=content, samples=len(rows), size=file.size, sha256=file.sha256)
+
+    def _image(self, row: Row) -> bytes:
+        assert row.image_file is not None
+        if row.image_start is not None:
+            return self._images.read(row.image_file, row.image_start, row.image_size)
         try:
-            members[item.image.format] = item.image.read()
+            return (self._sources.images / row.image_file).read_bytes()
         except OSError as error:
             raise DataError(
-                f"sample {item.sample.id}: its image {item.image.where} cannot be read ({error.strerror})"
+                f"sample {row.id}: its image {row.image_file} cannot be read ({error.strerror})"
             ) from error
-    return Entry(key_of(item.sample.id), members)
 
 
-def _shards(entries: Iterable[Entry], limits: Limits) -> Iterator[list[Entry]]:
-    shard: list[Entry] = []
-    size = END
-    for entry in entries:
-        if shard and (len(shard) >= limits.max_samples or size + entry.size() > limits.max_bytes):
-            yield shard
-            shard, size = [], END
-        shard.append(entry)
-        size += entry.size()
-    if shard:
-        yield shard
+def content_of(rows: Sequence[Row]) -> str:
+    """Digest of what a shard is made of. Equal content in the same layout becomes equal bytes."""
+    digest = hashlib.sha256(LAYOUT.encode())
+    for row in rows:
+        digest.update(row.sha256)
+        digest.update(b"-" if row.image_file is None else row.format.encode() + row.image_sha256)
+    return digest.hexdigest()
 
 
-def _write_tar(path: Path, entries: Iterable[Entry]) -> None:
-    # Here, not above: importing webdataset imports torch, and `plan` imports this stage.
-    from webdataset.writer import TarWriter
+def index_of(rows: Sequence[Row], shard: str) -> Iterator[IndexEntry]:
+    """Where the samples of a shard lie in it, which follows from their sizes."""
+    end = 0
 
-    with (
-        path.open("wb") as handle,
-        TarWriter(handle, user="root", group="root", mode=0o644, compress=False, encoder=False, mtime=0) as tar,
-    ):
-        for entry in entries:
-            tar.write({"__key__": entry.key, **entry.members})
+    def member(size: int, digest: bytes) -> Member:
+        nonlocal end
+        start, end = end + BLOCK, end + BLOCK + padded(size)
+        return start, size, digest.hex()
+
+    for row in rows:
+        image = None if row.image_file is None else member(row.image_size, row.image_sha256)
+        yield IndexEntry(key=key_of(row.id), shard=shard, record=member(row.size, row.sha256), image=image)
 
 
-def _index_of(path: Path, shard: str) -> Iterator[IndexEntry]:
-    """The index entries of a finished tar, read back from it: what is recorded is what lies on the disk."""
-    members: dict[str, dict[str, Member]] = {}
-    with tarfile.open(path, "r:") as tar, path.open("rb") as handle:
-        for header in tar:
-            key, extension = header.name.split(".", 1)
-            handle.seek(header.offset_data)
-            digest = hashlib.sha256(handle.read(header.size)).hexdigest()
-            part = "json" if extension == "json" else "image"
-            members.setdefault(key, {})[part] = (header.offset_data, header.size, digest)
-    for key, found in members.items():
-        yield IndexEntry(key=key, shard=shard, record=found["json"], image=found.get("image"))
+def _checked(data: bytes, digest: bytes, row: Row, what: str) -> bytes:
+    """The bytes that are about to be written, whose digest the index will tell."""
+    if hashlib.sha256(data).digest() != digest:
+        raise ArtifactError(f"sample {row.id}: its {what} was altered since it was read first; run again to rebuild it")
+    return data
+
+
+_writers: list[ShardWriter] = []
+"""The writer of this process, where it is one of a pool."""
+
+
+def _start(sources: Sources) -> None:
+    die_with_parent()
+    _writers.append(ShardWriter(sources))
+
+
+def _write(shard: Shard) -> Done:
+    return _writers[0].write(shard)

@@ -28,7 +28,8 @@ BESIDE = {
 """What the stage's task brings in beside its run.py."""
 NEUTRAL = {
     "configs", "model/__init__.py", "model/errors.py", "tasks/__init__.py", "tasks/artifacts.py", "tasks/code.py",
-    "tasks/errors.py", "tasks/ledger_rows.py", "tasks/processes.py", "tasks/progress.py", "tasks/stages.py",
+    "tasks/errors.py", "tasks/ledger_rows.py", "tasks/processes.py", "tasks/progress.py", "tasks/sinks.py",
+    "tasks/stages.py",
     "tasks/storage.py",
 }  # fmt: skip
 """How results are come by, kept, named and reported on, which is not what they are."""
@@ -128,7 +129,7 @@ def test_a_knob_changes_the_keys_of_the_stages_that_read_it(override: str, stage
     [
         "train.stages.instruct.row_tokens=1024", "train.stages.align.checkpoint_every=7",
         "train.stages.align.log_every=3", "train.max_failures=9", "generate.budget_usd=5", "gate.margin=9",
-        "registry.model_name=other", "description=other", "data.root=elsewhere",
+        "shard.writers=3", "registry.model_name=other", "description=other", "data.root=elsewhere",
     ],
 )  # fmt: skip
 def test_a_knob_that_changes_no_result_changes_no_key(override: str) -> None:

@@ -105,6 +105,28 @@ def test_the_digest_follows_content_alone(store: Store) -> None:
     assert len({one.digest, renamed.digest, altered.digest}) == 3
 
 
+def test_the_newest_artifacts_come_first_and_unreadable_ones_are_passed_over(store: Store) -> None:
+    for key, created in (("k1", "2026-01-02"), ("k2", "2026-01-03"), ("k3", "2026-01-01"), ("k4", "2026-01-04")):
+        folder = fill(store.workspace("ingest", key))
+        made_by = MADE_BY.model_copy(update={"created": created})
+        store.publish(folder, "ingest", make_manifest(folder, "ImageSet", key, {}, {}, {}, {}, made_by))
+    (there(store, "k4") / MANIFEST).write_text("{")
+    assert [found.key for found in store.newest(ImageSet, "ingest", 2)] == ["k2", "k1"]
+    assert store.newest(ImageSet, "shard", 2) == []
+
+
+@pytest.mark.parametrize(("damage", "told"), [("altered", "a.txt was altered"), ("missing", "a.txt is missing")])
+def test_one_file_is_read_if_it_is_as_it_was_made(store: Store, damage: str, told: str) -> None:
+    found = store.descriptor(ImageSet, "ingest", publish(store))
+    assert store.read_file(found, "images/b.txt") == b"beta"
+    path = there(store) / "a.txt"
+    path.write_text("alphA") if damage == "altered" else path.unlink()
+    with pytest.raises(ArtifactError, match=told):
+        store.read_file(found, "a.txt")
+    with pytest.raises(ArtifactError, match=r"other\.txt is missing"):
+        store.read_file(found, "other.txt")
+
+
 # ---------------------------------------------------------------------------------------------------- S3
 
 

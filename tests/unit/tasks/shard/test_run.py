@@ -41,7 +41,7 @@ class Inputs:
     def build(self, name: str, config: ShardConfig | None = None, seed: int = 0) -> tuple[Path, Built]:
         folder = self.folder / name
         folder.mkdir()
-        config = config or ShardConfig()
+        config = config or ShardConfig(held_out=0.0)
         return folder, build_shards(folder, self.images, self.conversations, config, seed, Silent())
 
 
@@ -60,7 +60,7 @@ def plain_samples(folder: Path, stage: str) -> dict[str, dict[str, bytes]]:
 
 
 def test_a_plain_webdataset_reader_reads_every_sample(inputs: Inputs) -> None:
-    folder, built = inputs.build("out", ShardConfig(max_samples=4))
+    folder, built = inputs.build("out", ShardConfig(held_out=0.0, max_samples=4))
     for stage, expected in (("align", 12), ("instruct", 7 + 1 + 3)):
         read = plain_samples(folder, stage)
         assert len(read) == expected == built.counts[f"{stage}_samples"]
@@ -85,21 +85,21 @@ def test_images_reach_the_shards_as_they_came(inputs: Inputs) -> None:
 
 def test_identical_input_gives_identical_bytes(inputs: Inputs, tmp_path: Path) -> None:
     elsewhere = Inputs(tmp_path / "elsewhere")
-    one, first = inputs.build("one", ShardConfig(max_samples=3))
-    other, second = elsewhere.build("other", ShardConfig(max_samples=3))
+    one, first = inputs.build("one", ShardConfig(held_out=0.0, max_samples=3))
+    other, second = elsewhere.build("other", ShardConfig(held_out=0.0, max_samples=3))
     assert file_table(one) == file_table(other)
     assert first == second
 
 
 def test_members_carry_no_time_and_no_owner_of_this_machine(inputs: Inputs) -> None:
     folder, _ = inputs.build("out")
-    with tarfile.open(folder / "align" / "shard-00000.tar") as tar:
+    with tarfile.open(folder / "align" / "shard-all.tar") as tar:
         headers = {(member.mtime, member.uid, member.gid, member.uname, member.gname, member.mode) for member in tar}
     assert headers == {(0, 0, 0, "root", "root", 0o644)}
 
 
 def test_index_offsets_give_the_members_bytes(inputs: Inputs) -> None:
-    folder, _ = inputs.build("out", ShardConfig(max_samples=5))
+    folder, _ = inputs.build("out", ShardConfig(held_out=0.0, max_samples=5))
     for stage in ("align", "instruct"):
         plain = plain_samples(folder, stage)
         entries = read_index(folder, stage)
@@ -119,7 +119,7 @@ def test_index_offsets_give_the_members_bytes(inputs: Inputs) -> None:
 
 
 def test_shards_keep_to_their_bounds(inputs: Inputs) -> None:
-    folder, built = inputs.build("out", ShardConfig(max_samples=1000, max_bytes=30_000))
+    folder, built = inputs.build("out", ShardConfig(held_out=0.0, max_samples=1000, max_bytes=30_000))
     shards = sorted((folder / "align").iterdir())
     assert len(shards) == built.counts["align_shards"] > 1
     assert all(path.stat().st_size <= 30_000 for path in shards)
@@ -127,7 +127,7 @@ def test_shards_keep_to_their_bounds(inputs: Inputs) -> None:
 
 
 def test_a_sample_above_the_bound_has_a_shard_of_its_own(inputs: Inputs) -> None:
-    folder, built = inputs.build("out", ShardConfig(max_bytes=1))
+    folder, built = inputs.build("out", ShardConfig(held_out=0.0, max_bytes=1))
     assert built.counts["align_shards"] == built.counts["align_samples"] == len(ShardReader(folder, "align"))
 
 
@@ -136,14 +136,14 @@ def test_shards_hold_kinds_mixed(tmp_path: Path) -> None:
     question_set(images, {"train": [str(number) for number in range(40)]}, with_image=set())
     talks = conversation_set(tmp_path / "talks", [conversation(f"talk-{number}", None) for number in range(40)])
     (tmp_path / "out").mkdir()
-    build_shards(tmp_path / "out", images, talks, ShardConfig(max_samples=20), 0, Silent())
+    build_shards(tmp_path / "out", images, talks, ShardConfig(held_out=0.0, max_samples=20), 0, Silent())
     reader = ShardReader(tmp_path / "out", "instruct")
     for start in range(0, 80, 20):
         assert len({reader.sample(number).kind for number in range(start, start + 20)}) == 2
 
 
 def test_captions_are_those_of_the_image_and_as_many_as_asked_for(inputs: Inputs) -> None:
-    folder, _ = inputs.build("out", ShardConfig(captions_per_image=2))
+    folder, _ = inputs.build("out", ShardConfig(held_out=0.0, captions_per_image=2))
     reader = ShardReader(folder, "align")
     samples = [reader.sample(number) for number in range(len(reader))]
     assert len(samples) == 24
@@ -165,7 +165,7 @@ def test_the_seed_draws_the_captions_and_nothing_else(inputs: Inputs) -> None:
 
 
 def test_questions_of_the_training_split_become_samples_with_the_answer_the_format_asks_for(inputs: Inputs) -> None:
-    folder, built = inputs.build("out", ShardConfig(scienceqa_format="QCM-LEA"))
+    folder, built = inputs.build("out", ShardConfig(held_out=0.0, scienceqa_format="QCM-LEA"))
     reader = ShardReader(folder, "instruct")
     questions = {s.id: s for s in map(reader.sample, range(len(reader))) if s.kind == "question"}
     assert set(questions) == {"scienceqa-1", "scienceqa-2", "scienceqa-3"}
@@ -179,7 +179,7 @@ def test_questions_of_the_training_split_become_samples_with_the_answer_the_form
 
 
 def test_questions_are_left_out_where_the_experiment_says_so(inputs: Inputs) -> None:
-    _, built = inputs.build("out", ShardConfig(scienceqa_train=False))
+    _, built = inputs.build("out", ShardConfig(held_out=0.0, scienceqa_train=False))
     assert built.counts["instruct_samples"] == 8
 
 
@@ -199,20 +199,20 @@ def test_a_conversation_about_an_unknown_image_is_an_error_that_names_both(tmp_p
     images = image_set(tmp_path / "images", IDS)
     talks = conversation_set(tmp_path / "talks", [conversation("talk", "nowhere")])
     with pytest.raises(DataError, match="talk names image nowhere"):
-        build_shards(tmp_path, images, talks, ShardConfig(), 0, Silent())
+        build_shards(tmp_path, images, talks, ShardConfig(held_out=0.0), 0, Silent())
 
 
 def test_two_samples_of_one_id_are_an_error(tmp_path: Path) -> None:
     images = image_set(tmp_path / "images", IDS)
     talks = conversation_set(tmp_path / "talks", [conversation("talk", None), conversation("talk", "scene-001")])
     with pytest.raises(DataError, match="two samples have the id talk"):
-        build_shards(tmp_path, images, talks, ShardConfig(), 0, Silent())
+        build_shards(tmp_path, images, talks, ShardConfig(held_out=0.0), 0, Silent())
 
 
 def test_a_stage_without_samples_is_an_error(tmp_path: Path) -> None:
     images = image_set(tmp_path / "images", IDS)
     with pytest.raises(DataError, match="no sample for stage instruct"):
-        build_shards(tmp_path, images, conversation_set(tmp_path / "talks", []), ShardConfig(), 0, Silent())
+        build_shards(tmp_path, images, conversation_set(tmp_path / "talks", []), ShardConfig(held_out=0.0), 0, Silent())
 
 
 def test_a_broken_line_is_an_error_of_the_artifact(inputs: Inputs) -> None:
@@ -254,6 +254,8 @@ class Heard:
 def test_progress_rises_to_the_total(inputs: Inputs) -> None:
     heard = Heard()
     (inputs.folder / "out").mkdir()
-    config = ShardConfig(max_samples=5)
+    config = ShardConfig(held_out=0.0, max_samples=5)
     build_shards(inputs.folder / "out", inputs.images, inputs.conversations, config, 0, heard)
-    assert heard.calls == [(5, 23), (10, 23), (12, 23), (17, 23), (22, 23), (23, 23)]
+    written = [done for done, total in heard.calls if total]
+    assert written == sorted(set(written))
+    assert heard.calls[-1] == (23, 23)
