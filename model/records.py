@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 IMAGE_TOKEN = "<image>"
 """Stands for the image in a human turn, as in the official LLaVA JSON."""
 
-Kind = Literal["caption", "conversation", "detail", "complex", "question"]
+Kind = Literal["caption", "conversation", "detail", "complex", "question", "given"]
 
 
 class Record(BaseModel):
@@ -37,6 +37,8 @@ class AnnotatedImage(Record):
     width: int
     height: int
     sha256: str
+    phash: str | None = None
+    """64-bit perceptual hash, 16 hex digits; None for an image too flat to have a meaningful one."""
     captions: tuple[str, ...]
     boxes: tuple[Box, ...] = ()
 
