@@ -47,8 +47,9 @@ def read_coco(source: CocoSource, place: Place, staging: Staging) -> Iterator[Ra
     limit = -1 if source.limit is None else source.limit
     for image_id, name, width, height in staging.rows("SELECT * FROM coco_image ORDER BY id LIMIT ?", limit):
         captions = [str(json.loads(note)) for note in _notes(staging, image_id, "caption")]
-        boxes = tuple(RawBox(row[0], (row[1], row[2], row[3], row[4])) for row in map(json.loads, _notes(staging, image_id, "box")))
-        yield RawImage(id_of(name), name, clean_captions(captions), boxes, (width, height))
+        boxes = [json.loads(note) for note in _notes(staging, image_id, "box")]
+        found = tuple(RawBox(row[0], (row[1], row[2], row[3], row[4])) for row in boxes)
+        yield RawImage(id_of(name), name, clean_captions(captions), found, (width, height))
     yield from _orphans(staging)
 
 
@@ -82,7 +83,8 @@ def _boxes(place: Place, file: str, staging: Staging) -> Iterator[Quarantined]:
         if image_id is None or box is None:
             yield _malformed(file, "annotations", number, "no image_id, known category_id or bbox of four")
         else:
-            staging.put("INSERT INTO coco_note VALUES (?, 'box', ?, ?)", image_id, number, json.dumps([box[0], *box[1]]))
+            note = json.dumps([box[0], *box[1]])
+            staging.put("INSERT INTO coco_note VALUES (?, 'box', ?, ?)", image_id, number, note)
 
 
 def _notes(staging: Staging, image_id: int, kind: str) -> list[str]:

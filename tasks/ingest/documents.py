@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 import ijson
+from ijson.backends import python as slow
 from pydantic import JsonValue
 
 from tasks.errors import DataError
@@ -18,6 +18,8 @@ from tasks.ingest.places import Place
 BOM = b"\xef\xbb\xbf"
 PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZ": "bzip2", b"\x28\xb5": "zstd", b"\xfd7": "xz"}
 BUFFER = 1 << 16
+BEGINNINGS = frozenset({"start_map", "start_array", "string", "number", "boolean", "null"})
+"""Events with which an element of a list begins."""
 LONGEST_LINE = 16_000_000
 """Bytes; a longer line is no record but a file without line ends."""
 
@@ -32,26 +34,24 @@ def list_items(place: Place, name: str, of: str | None, *, required: bool = True
     Raises DataError if the file is missing, broken, or of another layout; if not `required`, a missing list is empty.
     """
     with _opened(place, name, "[" if of is None else "{") as stream:
-        number = -1
+        found = False
         try:
-            prefix = "item" if of is None else f"{of}.item"
-            for number, item in enumerate(ijson.items(stream, prefix, use_float=True, buf_size=BUFFER)):  # noqa: B007
+            for item in ijson.items(stream, "item" if of is None else f"{of}.item", use_float=True, buf_size=BUFFER):
+                found = True
                 yield item
         except ijson.JSONError as error:
-            raise _broken(place, name, stream, f"element {number + 1} of its list {of or ''}".rstrip()) from error
-        if number < 0 and of is not None and required and not _has_list(stream, of):
+            raise DataError(_broken(place.path(name), stream, str(error))) from error
+        if not found and of is not None and required and not _has_list(stream, of):
             raise DataError(f"{place.path(name)} has no list '{of}': it is not in the layout that data.source names")
 
 
 def entries(place: Place, name: str) -> Iterator[tuple[str, JsonValue]]:
     """The keys and values of a file's object. Raises DataError as `list_items` does."""
     with _opened(place, name, "{") as stream:
-        key = ""
         try:
-            for key, value in ijson.kvitems(stream, "", use_float=True, buf_size=BUFFER):
-                yield key, value
+            yield from ijson.kvitems(stream, "", use_float=True, buf_size=BUFFER)
         except ijson.JSONError as error:
-            raise _broken(place, name, stream, f"the entry after '{key}'") from error
+            raise DataError(_broken(place.path(name), stream, str(error))) from error
 
 
 def lines(place: Place, name: str) -> Iterator[tuple[int, JsonValue | BadLine]]:
@@ -108,21 +108,35 @@ def _opened(place: Place, name: str, opening: str) -> Iterator[BinaryIO]:
         if opening and not text.startswith(opening.encode()):
             wanted = "an object with lists, as COCO has it" if opening == "{" else "a list"
             raise DataError(f"{path} is not {wanted}: it begins with {text[:20].decode(errors='replace')!r}")
-        stream.seek(len(BOM) if head.startswith(BOM) else 0)
+        _rewind(stream)
         yield stream
 
 
-def _broken(place: Place, name: str, stream: BinaryIO, after: str) -> DataError:
-    end = stream.tell()
-    start = max(0, end - BUFFER)
-    return DataError(
-        f"{place.path(name)} is not JSON: broken at {after}, between bytes {start} and {end}; get the file again or "
-        "mend it there"
-    )
+def _broken(path: str, stream: BinaryIO, told: str) -> str:
+    """Where a file is broken, found by reading it once more by a parser that is slow and knows where it is."""
+    element, number, of = "", 0, ""
+    _rewind(stream)
+    try:
+        for prefix, event, _ in slow.parse(stream):
+            if prefix in ("item", f"{of}.item") and event in BEGINNINGS:
+                element, number = f"at element {number} of its list {of}".rstrip(), number + 1
+            elif event == "start_array" and "." not in prefix:
+                of, number = prefix, 0
+                element = f"at the start of its list {of}".rstrip()
+    except (ijson.JSONError, ValueError) as error:
+        told = str(error)
+    first = " ".join(told.split())[:120]
+    return f"{path} is not JSON, broken {element or 'at its start'}: {first}; get it again or mend it there"
 
 
 def _has_list(stream: BinaryIO, of: str) -> bool:
     """Whether the file's object has a list of that name, be it empty."""
-    head = stream.seek(0) or stream.read(len(BOM))
-    stream.seek(len(BOM) if head == BOM else 0, io.SEEK_SET)
+    _rewind(stream)
     return any(prefix == of and event == "start_array" for prefix, event, _ in ijson.parse(stream, buf_size=BUFFER))
+
+
+def _rewind(stream: BinaryIO) -> None:
+    """To the start of the text, past a byte order mark."""
+    stream.seek(0)
+    if stream.read(len(BOM)) != BOM:
+        stream.seek(0)

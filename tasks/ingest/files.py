@@ -67,7 +67,9 @@ class ImageFiles:
         return Found(location, size, stamp)
 
     def _is_folder(self) -> bool:
-        return self._place.exists(f"{self._images}/") if self._place.remote else Path(self._place.path(self._images)).is_dir()
+        if self._place.remote:
+            return self._place.exists(f"{self._images}/")
+        return Path(self._place.path(self._images)).is_dir()
 
     def _index(self, tar: str, quarantine: Quarantine) -> None:
         stat = self._place.stat(tar)
@@ -79,7 +81,8 @@ class ImageFiles:
             if isinstance(member, Quarantined):
                 quarantine.add(member)
             elif not self._add(member.name, tar, member.offset, member.size, f"{stat.size} {stat.stamp}"):
-                quarantine.add(Quarantined(f"{tar}: {member.name}", "id already taken", "a member before has this name"))
+                where = f"{tar}: {member.name}"
+                quarantine.add(Quarantined(where, "id already taken", "a member before has this name"))
 
     def _list(self) -> None:
         above = f"{self._images.strip('/')}/".removeprefix("./")

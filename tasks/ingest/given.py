@@ -63,7 +63,10 @@ class Given:
         counts["given_without_image"] = self._staging.number("SELECT count(*) FROM sample WHERE image IS NULL")
         query = f"SELECT id, image, final, reason, problem FROM question AS given {JOINED} ORDER BY id"
         rows = self._kept(self._staging.rows(query), quarantine)
-        lines = (json.dumps({"id": name, "image": image, "problem": json.loads(problem)}, ensure_ascii=False) for name, image, problem in rows)
+        lines = (
+            json.dumps({"id": name, "image": image, "problem": json.loads(problem)}, ensure_ascii=False)
+            for name, image, problem in rows
+        )
         counts["questions"] = _write(folder / "questions.jsonl", lines)
         return counts
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from PIL import Image
 
 SIDE = 32
@@ -31,7 +33,7 @@ def bands_of(phash: int, bits: int) -> list[int]:
     """The hash cut into more bands than bits may differ, so that two such hashes share at least one whole band."""
     number = max(FEWEST_BANDS, bits + 1)
     edges = [BITS * place // number for place in range(number + 1)]
-    return [(phash >> low) & ((1 << (high - low)) - 1) for low, high in zip(edges, edges[1:], strict=False)]
+    return [(phash >> low) & ((1 << (high - low)) - 1) for low, high in pairwise(edges)]
 
 
 def distance(one: int, other: int) -> int:

@@ -27,7 +27,7 @@ from tasks.ingest.staging import Staging
 from tasks.ingest.text import too_long
 from tasks.progress import Progress
 
-Read = Iterable[RawImage | GivenSample | GivenQuestion | Quarantined]
+Record = RawImage | GivenSample | GivenQuestion | Quarantined
 SHOWN_EVERY = 10_000
 
 
@@ -44,7 +44,7 @@ class Intake:
     def take(self, number: int, source: FileSource, place: Place) -> ImageFiles:
         """Take up a source. Returns where its images are. Raises DataError if it cannot be read at all."""
         files = ImageFiles(number, place, source.images, self._staging, self._quarantine)
-        read: Read
+        read: Iterable[Record]
         match source:
             case CocoSource():
                 read = read_coco(source, place, self._staging)
@@ -64,7 +64,7 @@ class Intake:
         self._compare(source, taken)
         return files
 
-    def _take(self, number: int, record: RawImage | GivenSample | GivenQuestion | Quarantined, files: ImageFiles) -> None:
+    def _take(self, number: int, record: Record, files: ImageFiles) -> None:
         match record:
             case Quarantined():
                 self._quarantine.add(record)

@@ -30,7 +30,7 @@ class PartWriter:
         offset = tar.offset + headers
         tar.addfile(header, io.BytesIO(data))
         # tarfile keeps every member that it has written.
-        tar.members = []
+        tar.members = []  # type: ignore[attr-defined]
         return self._path(), (offset, len(data))
 
     def close(self) -> None:

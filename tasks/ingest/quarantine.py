@@ -53,8 +53,8 @@ class Quarantine:
         bad = sum(reasons.values())
         if bad and bad / (kept + bad) > max_bad_share:
             raise TooMuchBadInput(
-                f"{bad} of {kept + bad} records cannot be used ({bad / (kept + bad):.1%}, and data.limits.max_bad_share "
-                f"is {max_bad_share:.1%}): {self._shown(reasons)}"
+                f"{bad} of {kept + bad} records cannot be used ({bad / (kept + bad):.1%}, and "
+                f"data.limits.max_bad_share is {max_bad_share:.1%}): {self._shown(reasons)}"
             )
         if not kept:
             raise DataError("the source holds no usable image: look at data.source in the experiment")

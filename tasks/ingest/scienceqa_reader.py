@@ -32,7 +32,8 @@ def read_scienceqa(source: ScienceQASource, place: Place, staging: Staging) -> I
     for pid in list_items(place, source.splits, source.split):
         staging.put("INSERT OR IGNORE INTO pid VALUES (?, 0)", str(pid))
     if not staging.number("SELECT count(*) FROM pid"):
-        raise DataError(f"{place.path(source.splits)}: split '{source.split}' is empty; name another by data.source.split")
+        file = place.path(source.splits)
+        raise DataError(f"{file}: split '{source.split}' is empty; name another by data.source.split")
     file = source.problems.rpartition("/")[2]
     for pid, row in entries(place, source.problems):
         if staging.put("UPDATE pid SET seen = 1 WHERE pid = ?", pid):

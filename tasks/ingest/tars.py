@@ -30,7 +30,7 @@ def members(place: Place, tar: str) -> Iterator[Member | Quarantined]:
             with tarfile.open(fileobj=stream, mode="r:") as opened:
                 for member in opened:
                     # tarfile keeps every member that it has seen.
-                    opened.members = []
+                    opened.members = []  # type: ignore[attr-defined]
                     if not member.isdir():
                         yield _checked(member, tar)
         except tarfile.TarError as error:

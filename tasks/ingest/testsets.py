@@ -83,7 +83,7 @@ class TestImages:
                 self._seen.add(f"{test_set.name}: {name}", outcome.facts.sha256, outcome.facts.phash)
             else:
                 self.counts["test_images_missing"] += 1
-                progress.note(f"test set {test_set.name}: {name}: {outcome.reason}; training images are not held against it")
+                progress.note(f"test set {test_set.name}: {name}: {outcome.reason}; no image is held against it")
 
     def occurs(self, facts: Facts) -> str:
         """Where an image occurs in a test set, in words; empty if it does not."""

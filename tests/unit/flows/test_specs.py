@@ -151,9 +151,9 @@ def test_other_data_of_the_same_config_have_another_key(tmp_path: Path) -> None:
     assert {name for name, key in keys(*source).items() if key != before[name]} == {"ingest"}
 
 
-def test_a_benchmark_s_own_set_is_part_of_the_key_of_evaluate(tmp_path: Path) -> None:
+def test_a_benchmark_s_own_set_is_part_of_the_keys_of_evaluate_and_of_ingest(tmp_path: Path) -> None:
     (tmp_path / "scienceqa").mkdir()
     overrides = ["evaluate.scienceqa.root=scienceqa", f"data.root={tmp_path}"]
     before = keys(*overrides)
     (tmp_path / "scienceqa" / "problems.json").write_text("{}")
-    assert {name for name, key in keys(*overrides).items() if key != before[name]} == {"evaluate"}
+    assert {name for name, key in keys(*overrides).items() if key != before[name]} == {"evaluate", "ingest"}

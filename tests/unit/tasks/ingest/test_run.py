@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from configs.schema import DataConfig, ImageLimits, JsonlSource, ShapesSource
+from configs.schema import DataConfig, ImageLimits, JsonlSource, NearDuplicates, ShapesSource
 from tasks.errors import DataError, TooMuchBadInput
 from tasks.image_files import ImageFiles
 from tasks.ingest.run import build_image_set
@@ -41,7 +41,9 @@ def test_coco_becomes_an_image_set(coco: CocoFiles, tmp_path: Path) -> None:
         ("red circle", (0.1, 0.1, 0.5, 0.6)), ("red circle", (0.0, 0.0, 1.0, 1.0)),
     ]
     assert first.sha256 == hashlib.sha256(ImageFiles(result.folder).read(first)).hexdigest()
-    assert result.built.counts == {"images": 2, "captions": 3, "boxes": 2, "quarantined": 0}
+    assert result.built.counts == {
+        "images": 2, "captioned": 2, "captions": 3, "boxes": 2, "quarantined": 0, "decoded": 2, "known": 0,
+    }
     assert result.built.facts == {"source": "coco", "quarantine": {}}
     assert set(files(result.folder)) == {"annotations.jsonl", "quarantine.jsonl", "images/part-00000.tar"}
 
@@ -102,13 +104,14 @@ def test_a_missing_root_names_the_remedy(tmp_path: Path, root: Path | None, name
 
 
 @pytest.mark.parametrize("name", ["captions.json", "instances.json"])
-def test_an_annotation_file_that_is_not_json_names_file_line_and_column(
+def test_an_annotation_file_that_is_not_json_names_file_and_element(
     coco: CocoFiles, tmp_path: Path, name: str
 ) -> None:
     coco.good(1)
     root = coco.write()
-    (root / name).write_text('{"images": [],\n "annotations": [,]}', encoding="utf-8")
-    with pytest.raises(DataError, match=rf"{name} is not JSON: .* at line 2, column 18$"):
+    (root / name).write_text('{"images": [],\n "categories": [], "annotations": [{}, {}, {]}', encoding="utf-8")
+    where = rf"{name} is not JSON, broken at element 2 of its list annotations: .* at 59;"
+    with pytest.raises(DataError, match=where):
         ingest(tmp_path / "out", root)
 
 
@@ -118,7 +121,9 @@ def test_an_annotation_file_that_is_not_json_names_file_line_and_column(
         (b"[]", "not an object"),
         (b"{}", "no list 'images'"),
         (b'{"images": []}', "no list 'annotations'"),
-        (b"\x1f\x8b\x08\x00", "not UTF-8"),
+        (b"\x1f\x8b\x08\x00", "compressed"),
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf \r\n", "is empty"),
     ],
 )
 def test_a_captions_file_of_another_layout(coco: CocoFiles, tmp_path: Path, content: bytes, message: str) -> None:
@@ -266,7 +271,7 @@ SHAPES = ShapesSource(kind="shapes", train_scenes=12, scienceqa_train=10, scienc
 
 
 def test_shapes_become_an_image_set_with_benchmarks(tmp_path: Path) -> None:
-    built = build_image_set(tmp_path, DataConfig(source=SHAPES), None, Silent())
+    built = build_image_set(tmp_path, DataConfig(source=SHAPES, near_duplicates=None), [None], Silent())
     result = result_of(tmp_path, built)
     scenes = [make_scene(7, "train", index, "training") for index in range(12)]
     assert [image.id for image in result.images] == [scene.id for scene in scenes]
@@ -275,9 +280,12 @@ def test_shapes_become_an_image_set_with_benchmarks(tmp_path: Path) -> None:
         assert [box.category for box in image.boxes] == [" ".join(thing.pair) for thing in scene.things]
         for box, thing in zip(image.boxes, scene.things, strict=True):
             assert box.box == pytest.approx(thing.box(), abs=2e-4)
+    test_images = built.counts["test_images"]
+    assert 2 < test_images <= 12
     assert built.counts == {
-        "images": 12, "captions": 60, "boxes": sum(len(scene.things) for scene in scenes), "quarantined": 0,
-        "scienceqa_train": 10, "scienceqa_test": 10, "bench_images": 2,
+        "images": 12, "captioned": 12, "captions": 60, "boxes": sum(len(scene.things) for scene in scenes),
+        "quarantined": 0, "decoded": 12, "known": 0, "test_images": test_images, "scienceqa_train": 10,
+        "scienceqa_test": 10, "bench_images": 2,
     }
     assert built.facts == {
         "source": "shapes", "seed": 7, "held_out": [" ".join(pair) for pair in HELD_OUT], "quarantine": {},
@@ -292,7 +300,8 @@ def test_shapes_give_the_same_bytes_again_and_others_by_another_seed(tmp_path: P
     for name, seed in (("one", 7), ("two", 7), ("other", 8)):
         (tmp_path / name).mkdir()
         source = SHAPES.model_copy(update={"seed": seed})
-        build_image_set(tmp_path / name, DataConfig(source=source, limits=TOLERANT), None, Silent())
+        config = DataConfig(source=source, limits=TOLERANT, near_duplicates=None)
+        build_image_set(tmp_path / name, config, [None], Silent())
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert files(tmp_path / "one")["annotations.jsonl"] != files(tmp_path / "other")["annotations.jsonl"]
 
@@ -310,7 +319,7 @@ def test_real_coco_photos(tmp_path: Path, shared_data: Path, split: str, images:
             "images": f"images/{split}",
         }
     )
-    result = ingest(tmp_path / "out", root, source, ImageLimits(max_bad_share=0.0))
+    result = ingest(tmp_path / "out", root, source, limits=ImageLimits(max_bad_share=0.0), near=NearDuplicates())
     assert (result.built.counts["images"], result.built.counts["boxes"]) == (images, boxes)
     lines = (root / "annotations" / f"caps_boxes_{split}.jsonl").read_text(encoding="utf-8").splitlines()
     derived = {row["id"]: row for row in map(json.loads, lines)}
