@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from tasks.errors import DataError, EnvironmentProblem
 
 S3 = "s3://"
 PAGE = 1000
+BUFFER = 1 << 18
 MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -106,8 +108,8 @@ class Place:
     def _open(self, name: str) -> BinaryIO:
         if not self.remote:
             return Path(self.path(name)).open("rb")
-        stream: BinaryIO = _filesystem(self.endpoint).open(self.path(name), "rb", cache_type="readahead")
-        return stream
+        raw = _filesystem(self.endpoint).open(self.path(name), "rb", cache_type="readahead")
+        return io.BufferedReader(raw, BUFFER)
 
     def _objects(self, prefix: str) -> Iterator[Listed]:
         """Objects whose key starts with the prefix, page by page, in the order of their keys."""
