@@ -62,10 +62,8 @@ def row(number: int) -> str:
         first, again = (json.loads(_python("--measure", folder)) for _ in range(2))
     assert first["images"] == again["images"] == number, (first, again)
     assert again["decoded"] == 0
-    return (
-        f"| {number:,} | {first['seconds']:.0f} ({number / first['seconds']:.0f}) | "
-        f"{again['seconds']:.0f} ({number / again['seconds']:.0f}) | {first['own']:.0f} MiB | {first['worker']:.0f} MiB |"
-    )
+    times = [f"{run['seconds']:.0f} ({number / run['seconds']:.0f})" for run in (first, again)]
+    return f"| {number:,} | {' | '.join(times)} | {first['own']:.0f} MiB | {first['worker']:.0f} MiB |"
 
 
 def measure(folder: Path) -> dict[str, float]:
