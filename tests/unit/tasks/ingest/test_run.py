@@ -11,6 +11,8 @@ import pytest
 from configs.schema import DataConfig, ImageLimits, JsonlSource, NearDuplicates, ShapesSource
 from tasks.errors import DataError, TooMuchBadInput
 from tasks.image_files import ImageFiles
+from tasks.ingest import documents
+from tasks.ingest.places import Place
 from tasks.ingest.run import build_image_set
 from tasks.progress import Silent
 from tasks.world.captions import captions
@@ -264,6 +266,61 @@ def test_bad_jsonl_lines(tmp_path: Path, row: str, reason: str) -> None:
         assert "line 2" in result.quarantine[0]["id"]
 
 
+def test_a_caption_that_is_too_long_is_quarantined_and_the_others_stay(coco: CocoFiles, tmp_path: Path) -> None:
+    coco.add("a.png", picture(1), ["Short.", "x" * 100_000])
+    coco.add("b.png", picture(2), ["x" * 100_000])
+    limits = TOLERANT.model_copy(update={"max_caption": 99_999})
+    result = ingest(tmp_path / "out", coco.write(), limits=limits)
+    assert [(image.id, image.captions) for image in result.images] == [("a", ("Short.",))]
+    assert sorted((row["id"], row["reason"]) for row in result.quarantine) == [
+        ("a", "text too long"), ("b", "no captions"), ("b", "text too long"),
+    ]
+    assert "100000 characters, 99999 allowed" in result.quarantine[0]["detail"]
+
+
+def test_control_characters_of_captions_and_categories_do_not_come_through(tmp_path: Path) -> None:
+    text = '{"image": "a.png", "captions": ["A\\u0000 cat\\u001b[0m\\ud83d."], "boxes": [%s]}'
+    box = '{"category": "c\\u0007at", "box": [0, 0, 1, 1]}'
+    root = write_jsonl(tmp_path / "data", [text % box], {"a.png": picture(1)})
+    image = ingest(tmp_path / "out", root, JSONL).images[0]
+    assert image.captions == ("A cat[0m.",) and image.boxes[0].category == "cat"
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_do_no_harm(coco: CocoFiles, tmp_path: Path) -> None:
+    coco.good(2)
+    root = coco.write()
+    plain = files(ingest(tmp_path / "one", root).folder)
+    for name in ("captions.json", "instances.json"):
+        text = json.dumps(json.loads((root / name).read_text(encoding="utf-8")), indent=1)
+        (root / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert files(ingest(tmp_path / "two", root).folder) == plain
+
+
+def test_a_jsonl_file_of_windows_gives_what_a_plain_one_gives(tmp_path: Path) -> None:
+    rows = [{"image": f"{name}.png", "captions": ["A."]} for name in "ab"]
+    root = write_jsonl(tmp_path / "data", rows, {f"{name}.png": picture(ord(name)) for name in "ab"})
+    plain = files(ingest(tmp_path / "one", root, JSONL).folder)
+    text = (root / "annotations.jsonl").read_text(encoding="utf-8")
+    (root / "annotations.jsonl").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert files(ingest(tmp_path / "two", root, JSONL).folder) == plain
+
+
+def test_a_jsonl_file_without_line_ends_is_a_bad_line_not_a_full_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "LONGEST_LINE", 1000)
+    good = {"image": "a.png", "captions": ["A."]}
+    root = write_jsonl(tmp_path / "data", ["x" * 5000, good], {"a.png": picture(1)})
+    result = ingest(tmp_path / "out", root, JSONL)
+    assert [image.id for image in result.images] == ["a"]
+    assert result.reasons() == {"annotations.jsonl: line 1": "malformed entry"}
+
+
+def test_nothing_but_the_set_is_left_in_the_folder(coco: CocoFiles, tmp_path: Path) -> None:
+    coco.good(1)
+    assert not [name for name in files(ingest(tmp_path / "out", coco.write()).folder) if name.startswith(".")]
+
+
 # Shapes
 
 
@@ -304,6 +361,16 @@ def test_shapes_give_the_same_bytes_again_and_others_by_another_seed(tmp_path: P
         build_image_set(tmp_path / name, config, [None], Silent())
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert files(tmp_path / "one")["annotations.jsonl"] != files(tmp_path / "other")["annotations.jsonl"]
+
+
+def test_shapes_may_be_joined_by_another_source(tmp_path: Path) -> None:
+    root = write_jsonl(tmp_path / "data", [{"image": "a.png", "captions": ["A."]}], {"a.png": picture(1)})
+    (tmp_path / "out").mkdir()
+    config = DataConfig(source=SHAPES, also=(JSONL,), near_duplicates=None)
+    built = build_image_set(tmp_path / "out", config, [None, Place(str(root))], Silent())
+    result = result_of(tmp_path / "out", built)
+    assert len(result.images) == 13 and result.images[0].id == "a"
+    assert built.facts["also"] == ["jsonl"] and not (tmp_path / "out" / ".rendered").exists()
 
 
 # Real photos
