@@ -60,23 +60,87 @@ class JsonlSource(Knobs):
     limit: PositiveInt | None = None
 
 
+class LlavaJsonSource(Knobs):
+    """The official LLaVA JSON: a list of {id, image?, conversations: [{from, value}]}, used as it is, no teacher."""
+
+    kind: Literal["llava_json"]
+    root: str
+    file: str
+    """The list; a file that ends in .jsonl holds one sample a line."""
+    images: str = "images"
+    stage: Literal["align", "instruct"]
+    """The training stage that its samples are for."""
+    limit: PositiveInt | None = None
+    """Use the first so many samples of the file."""
+    expected: PositiveInt | None = None
+    """How many samples the file is known to hold: for a plan before the data are there, and compared when they are."""
+
+
+class ScienceQASource(Knobs):
+    """ScienceQA layout: the questions of one split, to train on."""
+
+    kind: Literal["scienceqa"]
+    root: str
+    problems: str = "problems.json"
+    splits: str = "pid_splits.json"
+    images: str = "images"
+    """Image of a question: `{images}/{split}/{pid}/image.png`, or without the split where that does not exist."""
+    split: str = "train"
+    expected: PositiveInt | None = None
+    """How many questions the split is known to hold."""
+
+
+class LlavaBenchSource(Knobs):
+    """LLaVA-Bench layout: its images, with the captions and boxes of its context file."""
+
+    kind: Literal["llava_bench"]
+    root: str
+    context: str = "context.jsonl"
+    images: str = "images"
+    limit: PositiveInt | None = None
+
+
+FileSource = CocoSource | JsonlSource | LlavaJsonSource | ScienceQASource | LlavaBenchSource
+"""A source that lies in files: a folder or s3://bucket/prefix (`root`). `images` is a folder in it, or a tar, or a
+pattern of tars (`images/*.tar`), whose members are named as the annotations name the images."""
+
+
 class ImageLimits(Knobs):
     """Bounds within which an image is decoded, and how much bad input a data set may hold."""
 
     max_bytes: PositiveInt = 20_000_000
     max_pixels: PositiveInt = 40_000_000
     min_side: PositiveInt = 8
+    max_caption: PositiveInt = 10_000
+    """Longest caption in characters."""
+    max_turn: PositiveInt = 100_000
+    """Longest turn of a given conversation in characters."""
     max_bad_share: Share = 0.05
     """Above this share of quarantined records the stage fails with their list."""
+
+
+class NearDuplicates(Knobs):
+    """Which images count as the same: 64-bit perceptual hashes that differ in so many bits or fewer."""
+
+    bits: Annotated[int, Field(ge=0, le=7)] = 3
 
 
 class DataConfig(Knobs):
     """Where images and annotations come from."""
 
-    source: Annotated[ShapesSource | CocoSource | JsonlSource, Field(discriminator="kind")]
+    source: Annotated[ShapesSource | FileSource, Field(discriminator="kind")]
+    also: tuple[Annotated[FileSource, Field(discriminator="kind")], ...] = ()
+    """Further sources, whose images, samples and questions join those of the first."""
     root: str | None = None
-    """Folder that relative roots lie under; overrides LLAVAFLOW_DATA_ROOT."""
+    """Folder or s3://bucket/prefix that relative roots lie under; overrides LLAVAFLOW_DATA_ROOT."""
     limits: ImageLimits = ImageLimits()
+    near_duplicates: NearDuplicates | None = NearDuplicates()
+    """Null: only images of equal bytes are duplicates. So it is for drawings, which look alike to the hash."""
+
+    @property
+    def sources(self) -> tuple[ShapesSource | FileSource, ...]:
+        """All sources, the first one first."""
+        return (self.source, *self.also)
 
 
 # ---------------------------------------------------------------------------------------------------- chat endpoints
@@ -124,8 +188,9 @@ class Mix(Knobs):
 class GenerateConfig(Knobs):
     """Instruction conversations written by the teacher from captions and boxes."""
 
-    teacher: Endpoint
-    samples: PositiveInt
+    teacher: Endpoint | None = None
+    """Null where all samples are given."""
+    samples: Annotated[int, Field(ge=0)] = 0
     """How many conversations to ask for, over all kinds."""
     mix: Mix = Mix()
     prompts: str = "default"
@@ -134,6 +199,12 @@ class GenerateConfig(Knobs):
     """How often a reply that does not parse is asked again before the sample is rejected."""
     max_rejected_share: Share = 0.5
     budget_usd: Annotated[float, Field(ge=0.0)] | None = None
+
+    @model_validator(mode="after")
+    def _somebody_to_ask(self) -> Self:
+        if self.samples > 0 and self.teacher is None:
+            raise ValueError("samples above 0 need a teacher")
+        return self
 
 
 class ShardConfig(Knobs):
@@ -362,7 +433,7 @@ class Experiment(Knobs):
     """Seed of this run: projector start values, sample order, choice of samples. The world and the base models have
     their own seeds, so that a retrain with another seed is compared on the same test sets."""
     data: DataConfig
-    generate: GenerateConfig
+    generate: GenerateConfig = GenerateConfig()
     shard: ShardConfig = ShardConfig()
     base: BaseConfig
     train: TrainConfig

@@ -16,8 +16,8 @@ class Settings(BaseSettings):
     """Everything a run writes lies under here: run folders, cache, registry, ledger, homes of the libraries."""
     store: str | None = None
     """Where artifacts are kept: a folder or s3://bucket/prefix; default is `cache/` under the root."""
-    data_root: Path | None = None
-    """Folder that relative data roots of experiments lie under."""
+    data_root: Path | str | None = None
+    """Folder, or s3://bucket/prefix, that relative data roots of experiments lie under."""
     mlflow_uri: str | None = None
     """MLflow tracking server; default is a SQLite store under the root."""
     prefect_api_url: str | None = None

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from configs.schema import Endpoint, Experiment, MicroVision, OpenAIEndpoint, ShapesSource
+from configs.schema import (
+    Endpoint,
+    Experiment,
+    FileSource,
+    LlavaJsonSource,
+    MicroVision,
+    OpenAIEndpoint,
+    ScienceQASource,
+    ShapesSource,
+)
 from tasks.artifacts import Artifact
 from tasks.generate.plan import quotas
 from tasks.generate.prompt import KINDS, load_prompts
@@ -21,6 +30,9 @@ IMAGE_TOKENS = 576
 JUDGE_TOKENS = (900, 150)
 """A judge's request and reply."""
 INDEX_LINES = 200
+
+GIVING = (LlavaJsonSource, ScienceQASource)
+"""Sources that bring samples or questions, and images only for these."""
 
 Work = dict[str, JsonValue]
 
@@ -47,23 +59,59 @@ def images_of(experiment: Experiment, there: Mapping[str, Artifact]) -> int | No
     """How many images there are; None where that is not known before they are read."""
     if "ingest" in there:
         return there["ingest"].counts["images"]
-    source = experiment.data.source
-    return source.train_scenes if isinstance(source, ShapesSource) else source.limit
+    return _sum(_images(source) for source in experiment.data.sources)
 
 
 def samples_of(experiment: Experiment, there: Mapping[str, Artifact], images: int | None) -> dict[str, int | None]:
     """Training samples of each stage."""
     if "shard" in there:
         return {stage: there["shard"].counts[f"{stage}_samples"] for stage in ("align", "instruct")}
-    source, conversations = experiment.data.source, experiment.generate.samples
-    questions = source.scienceqa_train if isinstance(source, ShapesSource) and experiment.shard.scienceqa_train else 0
-    captions = None if images is None else images * experiment.shard.captions_per_image
-    return {"align": captions, "instruct": conversations + questions}
+    sources, conversations = experiment.data.sources, experiment.generate.samples
+    given: dict[str, int | None]
+    if "ingest" in there:
+        counts = there["ingest"].counts
+        captioned: int | None = counts.get("captioned", counts["images"])
+        given = {stage: counts.get(f"given_{stage}", 0) for stage in ("align", "instruct")}
+        questions: int | None = counts.get("questions", 0)
+    else:
+        captioned = _sum(_images(source) for source in sources if not isinstance(source, GIVING))
+        given = {
+            stage: _sum(_given(source) for source in sources if getattr(source, "stage", None) == stage)
+            for stage in ("align", "instruct")
+        }
+        questions = _sum(source.expected for source in sources if isinstance(source, ScienceQASource))
+    if experiment.shard.scienceqa_train:
+        own = sum(source.scienceqa_train for source in sources if isinstance(source, ShapesSource))
+        questions = _sum((questions, own))
+    captions = None if captioned is None else captioned * experiment.shard.captions_per_image
+    return {"align": _sum((captions, given["align"])), "instruct": _sum((conversations, given["instruct"], questions))}
+
+
+def _images(source: ShapesSource | FileSource) -> int | None:
+    if isinstance(source, ShapesSource):
+        return source.train_scenes
+    return None if isinstance(source, GIVING) else source.limit
+
+
+def _given(source: ShapesSource | FileSource) -> int | None:
+    """Samples of a LLaVA JSON."""
+    if not isinstance(source, LlavaJsonSource):
+        return None
+    known = [number for number in (source.limit, source.expected) if number is not None]
+    return min(known, default=None)
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """The sum; None if one of them is not known."""
+    found = list(numbers)
+    return None if None in found else sum(number for number in found if number is not None)
 
 
 def generation_of(experiment: Experiment) -> Work:
     """Requests to the teacher, with tokens and money where it is a paid one."""
     config = experiment.generate
+    if config.teacher is None or config.samples == 0:
+        return {}
     prompts, parts = load_prompts(config.prompts), quotas(config.samples, config.mix)
     asked = answered = 0.0
     for kind in KINDS:

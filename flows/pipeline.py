@@ -18,7 +18,7 @@ from prefect.futures import PrefectFuture
 from flows.outcome import Ending
 from flows.prefect_artifacts import publish, title
 from flows.report_page import ending_of, page_of
-from flows.roots import outside_benchmarks, source_root
+from flows.roots import outside_benchmarks, source_places, test_sets
 from flows.run import Run, open_run
 from tasks.artifacts import BaseModels, Checkpoint, ConversationSet, EvalReport, ImageSet, ModelVersion, ShardSet
 from tasks.base.task import base
@@ -56,7 +56,9 @@ class Spine:
     @cached_property
     def images(self) -> ImageSet:
         """Images with captions and boxes, and the test sets that came with them."""
-        return ingest(self.run, self.specs.ingest(), source_root(self.run.experiment, self.run.settings))
+        experiment, settings = self.run.experiment, self.run.settings
+        places, tested = source_places(experiment, settings), test_sets(experiment, settings)
+        return ingest(self.run, self.specs.ingest(), places, tested, self.run.home / "decoded.db")
 
     @cached_property
     def conversations(self) -> ConversationSet:

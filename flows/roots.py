@@ -12,14 +12,34 @@ from configs.schema import Experiment, ShapesSource
 from configs.settings import Settings
 from tasks.artifacts import digest_of
 from tasks.errors import DataError
+from tasks.ingest.places import S3, Place
+from tasks.ingest.testsets import LLAVA_BENCH, SCIENCEQA, TestSet
 
-SCIENCEQA, LLAVA_BENCH = "scienceqa", "llava_bench"
+REMEDY = "--set data.root=FOLDER or LLAVAFLOW_DATA_ROOT says what relative roots lie under"
 
 
-def source_root(experiment: Experiment, settings: Settings) -> Path | None:
-    """The folder of the experiment's data; None where the project makes them. Raises DataError if it is not there."""
-    source = experiment.data.source
-    return None if isinstance(source, ShapesSource) else resolve(source.root, experiment, settings)
+def source_places(experiment: Experiment, settings: Settings) -> tuple[Place | None, ...]:
+    """The roots of the sources, whether they are there or not; None where the project makes the data."""
+    return tuple(
+        None
+        if isinstance(source, ShapesSource)
+        else Place(_joined(source.root, experiment, settings), settings.s3_endpoint)
+        for source in experiment.data.sources
+    )
+
+
+def check_places(experiment: Experiment, settings: Settings) -> None:
+    """Raise DataError, naming the remedy, if a source is not there whose size the experiment does not tell."""
+    for source, place in zip(experiment.data.sources, source_places(experiment, settings), strict=True):
+        if place is not None and not place.exists() and getattr(source, "expected", None) is None:
+            raise DataError(f"there is no data folder {place.uri}; {REMEDY}")
+
+
+def test_sets(experiment: Experiment, settings: Settings) -> tuple[TestSet, ...]:
+    """The test sets that the experiment names. Raises DataError if one is not there."""
+    roots, evaluate = outside_benchmarks(experiment, settings), experiment.evaluate
+    configs = {SCIENCEQA: evaluate.scienceqa, LLAVA_BENCH: evaluate.llava_bench}
+    return tuple(TestSet(name, root, config) for name, root in roots.items() if (config := configs[name]) is not None)
 
 
 def outside_benchmarks(experiment: Experiment, settings: Settings) -> dict[str, Path]:
@@ -43,12 +63,21 @@ def resolve(root: str, experiment: Experiment, settings: Settings) -> Path:
 
     Raises DataError, naming the remedy, if there is no such folder.
     """
-    above = Path(experiment.data.root) if experiment.data.root else settings.data_root or Path()
-    path = (above.expanduser() / Path(root).expanduser()).absolute()
-    if not path.is_dir():
-        remedy = "--set data.root=FOLDER or LLAVAFLOW_DATA_ROOT says what relative roots lie under"
-        raise DataError(f"there is no data folder {path}; {remedy}")
-    return path
+    joined = _joined(root, experiment, settings)
+    if joined.startswith(S3):
+        raise DataError(f"benchmarks are read from a folder, and {joined} is none; give the absolute path of a copy")
+    if not Path(joined).is_dir():
+        raise DataError(f"there is no data folder {joined}; {REMEDY}")
+    return Path(joined)
+
+
+def _joined(root: str, experiment: Experiment, settings: Settings) -> str:
+    above = str(experiment.data.root or settings.data_root or "")
+    if root.startswith(S3):
+        return root
+    if above.startswith(S3) and not Path(root).expanduser().is_absolute():
+        return f"{above.rstrip('/')}/{root}"
+    return str((Path(above).expanduser() / Path(root).expanduser()).absolute())
 
 
 def fingerprint(root: Path) -> str:

@@ -15,8 +15,16 @@ from pydantic import JsonValue
 
 from configs.schema import Experiment, FolderModel, PackagedEfficientNet, PackagedGguf, ShapesSource, StageConfig
 from configs.settings import Settings
-from flows.roots import fingerprint_model, fingerprints, outside_benchmarks, source_root
+from flows.roots import (
+    check_places,
+    fingerprint_model,
+    fingerprints,
+    outside_benchmarks,
+    source_places,
+    test_sets,
+)
 from tasks.artifacts import BaseModels, Checkpoint, ConversationSet, EvalReport, ImageSet, ShardSet
+from tasks.errors import DataError
 from tasks.ingest.fingerprint import fingerprint as data_fingerprint
 from tasks.stages import StageSpec
 
@@ -61,6 +69,10 @@ HANDLING = {
     "api_key_env", "timeout_seconds", "concurrency", "max_retries", "usd_per_million_input", "usd_per_million_output",
 }
 """Fields of an endpoint that do not shape its answers."""
+WHEREABOUTS = {"root", "expected"}
+"""Fields of a source that say where it is, or what it should be: what it holds has a fingerprint."""
+OF_TEST_SETS = {"problems", "splits", "images", "split", "questions"}
+"""Fields of a benchmark that say which images it shows."""
 CADENCE = {"row_tokens", "checkpoint_every", "log_every"}
 """Fields of a training stage that do not shape its result."""
 
@@ -75,13 +87,17 @@ class Specs:
     def ingest(self) -> StageSpec[ImageSet]:
         """Images with captions and boxes."""
         data = self.experiment.data
+        check_places(self.experiment, self.settings)
+        source, *also = [source.model_dump(mode="json", exclude=WHEREABOUTS) for source in data.sources]
+        near = data.near_duplicates
         config: dict[str, JsonValue] = {
-            "source": data.source.model_dump(mode="json", exclude={"root"}),
+            "source": source,
+            "also": [*also],
             "limits": data.limits.model_dump(mode="json"),
+            "near_duplicates": near.model_dump(mode="json") if near else None,
+            "data": self._data(),
+            "test_sets": self._test_sets(),
         }
-        root = source_root(self.experiment, self.settings)
-        if root is not None and not isinstance(data.source, ShapesSource):
-            config["data"] = data_fingerprint(data.source, root)
         return StageSpec("ingest", ImageSet, CODE["ingest"], config)
 
     def generate(self, images: ImageSet) -> StageSpec[ConversationSet]:
@@ -132,6 +148,27 @@ class Specs:
         }
         parents = {"instruct": instructed, "ingest": images}
         return StageSpec("evaluate", EvalReport, CODE["evaluate"], config, parents)
+
+    def _data(self) -> list[JsonValue]:
+        """Fingerprints of the sources; None for data that the project makes, or that are not there yet."""
+        places = source_places(self.experiment, self.settings)
+        return [
+            None if place is None or isinstance(source, ShapesSource) else data_fingerprint(source, place)
+            for source, place in zip(self.experiment.data.sources, places, strict=True)
+        ]
+
+    def _test_sets(self) -> dict[str, JsonValue]:
+        """The test sets whose images are kept out; None where they are not there yet."""
+        try:
+            sets = test_sets(self.experiment, self.settings)
+        except DataError:
+            return {"missing": None}
+        return {
+            test_set.name: [
+                test_set.config.model_dump(mode="json", include=OF_TEST_SETS), fingerprint(test_set.root)
+            ]
+            for test_set in sets
+        }
 
     def _training(self, stage: StageConfig) -> JsonValue:
         """What a stage of training reads. The other stage's part is not in it: each is rebuilt for its own sake.

@@ -37,6 +37,8 @@ class AnnotatedImage(Record):
     width: int
     height: int
     sha256: str
+    phash: str | None = None
+    """64-bit perceptual hash, 16 hex digits; None for an image too flat to have a meaningful one."""
     captions: tuple[str, ...]
     boxes: tuple[Box, ...] = ()
 

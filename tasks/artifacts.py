@@ -64,12 +64,16 @@ class Artifact(Frozen):
 
 
 class ImageSet(Artifact):
-    """Images with captions and boxes, decoded once, hashed, de-duplicated.
+    """Images, most with captions and boxes, decoded once, hashed, de-duplicated; samples and questions given with them.
 
     images/part-00000.tar ... the images as they came, as members <id>.jpg or <id>.png: few large files, whatever the
                               number of images
     annotations.jsonl         one `model.records.AnnotatedImage` a line, sorted by id
-    quarantine.jsonl          one {"id", "reason", "detail"} a line
+    given/<stage>.jsonl       samples that came with the images, for a stage of training (align, instruct): one
+                              `model.records.Sample` a line, sorted by id, where a source brings any
+    questions.jsonl           one {"id", "image", "problem"} a line, sorted by id, where a source brings any; `image` is
+                              the id of an AnnotatedImage or null, `problem` a `model.questions.Problem`
+    quarantine.jsonl          one {"id", "reason", "detail"} a line, sorted by id
     benchmarks/scienceqa/     ScienceQA layout, where the source brings it (shapes)
     benchmarks/llava_bench/   LLaVA-Bench layout, likewise
     """

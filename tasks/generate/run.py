@@ -88,6 +88,14 @@ def build_conversations(
     return _built(outcome, asker, prompts, len(annotated) - len(captioned))
 
 
+def build_nothing(folder: Path) -> Built:
+    """Write the files of a ConversationSet that holds nothing: all samples are given, and nobody is asked."""
+    for name in ("conversations.jsonl", "rejected.jsonl"):
+        (folder / name).write_text("", encoding="utf-8")
+    counts = ("samples", *KINDS, "turns", "rejected", "asked", "from_ledger", "input_tokens", "output_tokens")
+    return Built({str(name): 0 for name in counts}, {"usd_spent": 0.0, "usd_saved": 0.0})
+
+
 @dataclass(frozen=True)
 class _Shown:
     """Progress over all wishes."""

@@ -29,6 +29,8 @@ class PartWriter:
         headers = len(header.tobuf(tar.format or tarfile.DEFAULT_FORMAT, tar.encoding or "utf-8", tar.errors))
         offset = tar.offset + headers
         tar.addfile(header, io.BytesIO(data))
+        # tarfile keeps every member that it has written.
+        tar.members = []  # type: ignore[attr-defined]
         return self._path(), (offset, len(data))
 
     def close(self) -> None:

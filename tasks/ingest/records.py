@@ -1,20 +1,26 @@
-"""What readers hand to the pipeline: raw images as the source describes them, and what of it cannot be used."""
+"""What readers hand to the pipeline: what a source describes, and what of it cannot be used."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
+from model.questions import Problem
+from model.records import Turn
+
 LONGEST_ID = 120
+Stage = Literal["align", "instruct"]
 Corners = tuple[float, float, float, float]
 Reason = Literal[
     "malformed entry",
     "file name outside the data folder",
+    "unsafe tar member",
     "id already taken",
     "image file missing",
+    "image file may not be read",
     "unreadable image",
     "too many bytes",
     "too many pixels",
@@ -22,10 +28,21 @@ Reason = Literal[
     "size differs from its annotation",
     "annotation without its image",
     "no captions",
+    "text too long",
     "box outside image",
     "degenerate box",
+    "broken turn order",
+    "image token without an image",
+    "its image was left out",
     "duplicate",
+    "near duplicate",
+    "occurs in a test set",
+    "its image occurs in a test set",
 ]
+HARMLESS: frozenset[Reason] = frozenset(
+    {"duplicate", "near duplicate", "occurs in a test set", "its image occurs in a test set"}
+)
+"""Reasons to leave out a record that nothing is wrong with: they do not count as bad input."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +55,38 @@ class RawBox:
 
 @dataclass(frozen=True)
 class RawImage:
-    """An image before anyone has looked at it: file `name` below `folder`, the name as the source writes it.
+    """An image before anyone has looked at it; `name` is its file as the source writes it.
 
     `size` is (width, height) as the source says, which its boxes refer to; None where boxes are normalised.
     """
 
     id: str
-    folder: Path
     name: str
-    captions: tuple[str, ...]
+    captions: tuple[str, ...] = ()
     boxes: tuple[RawBox, ...] = ()
     size: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class GivenSample:
+    """A conversation that a source brings; `image` is the file of its image as the source writes it."""
+
+    id: str
+    stage: Stage
+    image: str | None
+    turns: tuple[Turn, ...]
+    """As a `model.records.Sample` wants them."""
+    moved: bool
+    """Whether the image token was elsewhere than at the start of the first human turn."""
+
+
+@dataclass(frozen=True)
+class GivenQuestion:
+    """A question that a source brings; `images` are the names that its image may have, best first."""
+
+    pid: str
+    problem: Problem
+    images: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,19 +105,23 @@ def id_of(file_name: str) -> str:
     digest: ids name files and tar members.
     """
     path = PurePosixPath(file_name)
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", str(path.with_suffix("")) if path.name else file_name)
-    if len(name) <= LONGEST_ID:
-        return name
-    return f"{name[: LONGEST_ID - 17]}-{hashlib.sha256(file_name.encode()).hexdigest()[:16]}"
+    return _fit(str(path.with_suffix("")) if path.name else file_name, file_name)
+
+
+def sample_id_of(name: str) -> str:
+    """The id of a given sample, fit for a tar member: as `id_of`, but nothing is taken for a suffix."""
+    return _fit(name, name)
 
 
 def is_inside(file_name: str) -> bool:
-    """True if a file name, joined to a folder, stays below that folder."""
+    """True if a file name, joined to a folder, stays below that folder, and is text that can be shown."""
     path = PurePosixPath(file_name)
-    unsafe = "\\" in file_name or "\0" in file_name or ".." in path.parts
+    unsafe = "\\" in file_name or not file_name.isprintable() or ".." in path.parts
     return bool(path.parts) and not unsafe and not path.is_absolute()
 
 
-def clean_captions(captions: list[str]) -> tuple[str, ...]:
-    """Captions on one line each, without empty ones."""
-    return tuple(text for caption in captions if (text := " ".join(caption.split())))
+def _fit(text: str, whole: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", text)
+    if len(name) <= LONGEST_ID:
+        return name
+    return f"{name[: LONGEST_ID - 17]}-{hashlib.sha256(whole.encode(errors='replace')).hexdigest()[:16]}"

@@ -1,165 +1,172 @@
-"""The ingest stage as a plain function: a source of annotated images in, the files of an ImageSet out."""
+"""The ingest stage as a plain function: sources of images, samples and questions in, the files of an ImageSet out."""
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from configs.schema import CocoSource, DataConfig, ImageLimits, ShapesSource
-from model.records import AnnotatedImage
+from configs.schema import (
+    CocoSource,
+    DataConfig,
+    FileSource,
+    LlavaBenchConfig,
+    ScienceQAConfig,
+    ScriptedEndpoint,
+    ShapesSource,
+)
 from tasks.errors import DataError
-from tasks.ingest.boxes import BadBox, normalised
-from tasks.ingest.coco import read_coco
-from tasks.ingest.images import Decoded, Job, decode_all
-from tasks.ingest.jsonl_reader import read_jsonl
-from tasks.ingest.parts import PartWriter
-from tasks.ingest.quarantine import check_share, reasons_of
-from tasks.ingest.records import Quarantined, RawImage, is_inside
+from tasks.ingest.decoding import decode_all
+from tasks.ingest.files import Found, ImageFiles
+from tasks.ingest.images import Decoded, Job
+from tasks.ingest.intake import Intake
+from tasks.ingest.known import Known
+from tasks.ingest.places import Place
+from tasks.ingest.quarantine import Quarantine
+from tasks.ingest.records import Quarantined
+from tasks.ingest.selection import Selection
+from tasks.ingest.staging import Candidate, Staging
+from tasks.ingest.testsets import LLAVA_BENCH, SCIENCEQA, TestImages, TestSet
+from tasks.ingest.writer import SetWriter
 from tasks.progress import Progress
 from tasks.stages import Built
 from tasks.world.scene import HELD_OUT
 from tasks.world.testsets import write_coco, write_llava_bench, write_scienceqa
 
-ASPECT_SLACK = 0.02
-"""An image may have been resized since it was annotated, but not cut or turned: its aspect has to agree this well."""
-RENDERED = ".rendered"
-DECODED = ".decoded"
+RENDERED, STAGED = ".rendered", ".staging.db"
 RENDERED_COCO = CocoSource(
     kind="coco", root=".", captions="annotations/captions.json", instances="annotations/instances.json", images="images"
 )
+Placed = Sequence[tuple[FileSource, Place]]
+"""Sources, and where each lies."""
+Tag = tuple[Candidate, Found | None]
 
 
-def build_image_set(folder: Path, config: DataConfig, root: Path | None, progress: Progress) -> Built:
-    """Write an ImageSet's files into `folder`: images, annotations.jsonl, quarantine.jsonl, benchmarks (shapes).
+def build_image_set(
+    folder: Path, config: DataConfig, places: Sequence[Place | None], progress: Progress,
+    test_sets: Sequence[TestSet] = (), cache: Path | None = None,
+) -> Built:
+    """Write an ImageSet's files into `folder`, as `tasks.artifacts.ImageSet` describes them.
 
-    `root` is the resolved folder of the source, None for shapes. Raises DataError if the source cannot be read at
-    all and TooMuchBadInput if more of its records are bad than `config.limits` allows.
+    `places` are the roots of `config.sources`, None for shapes. No image of the `test_sets`, nor of the test sets that
+    shapes bring, gets into the set. `cache` is a file that remembers what decoding told, for later builds; the set is
+    the same without it.
+
+    Raises DataError if a source cannot be read at all, and TooMuchBadInput if more of the records are bad than
+    `config.limits` allows.
     """
-    source = config.source
-    if isinstance(source, ShapesSource):
-        return _build_shapes(folder, source, config.limits, progress)
-    if root is None or not root.is_dir():
+    facts: dict[str, JsonValue] = {"source": config.source.kind}
+    if config.also:
+        facts["also"] = [source.kind for source in config.also]
+    own: dict[str, int] = {}
+    placed: list[tuple[FileSource, Place]] = []
+    try:
+        for source, place in zip(config.sources, places, strict=True):
+            if isinstance(source, ShapesSource):
+                own = _render(folder, source, progress)
+                test_sets = (*test_sets, *_shapes_test_sets(folder))
+                facts |= {"seed": source.seed, "held_out": [" ".join(pair) for pair in HELD_OUT]}
+                placed.append((RENDERED_COCO, Place(str(folder / RENDERED))))
+            else:
+                placed.append((source, _there(source, place)))
+        built = _build(folder, config, placed, test_sets, cache, progress)
+    finally:
+        shutil.rmtree(folder / RENDERED, ignore_errors=True)
+    return Built(built.counts | own, facts | built.facts)
+
+
+def _there(source: FileSource, place: Place | None) -> Place:
+    if place is None or not place.exists():
         raise DataError(
-            f"there is no data folder {root or source.root}: "
+            f"there is no data folder {place.uri if place else source.root}: "
             "give it by --set data.root=FOLDER or by the environment variable LLAVAFLOW_DATA_ROOT"
         )
-    read = read_coco(source, root) if isinstance(source, CocoSource) else read_jsonl(source, root)
-    return _write_image_set(folder, read, config.limits, {"source": source.kind}, progress)
+    return place
 
 
-def _build_shapes(folder: Path, source: ShapesSource, limits: ImageLimits, progress: Progress) -> Built:
-    rendered = folder / RENDERED
-    try:
-        progress.note(f"rendering {source.train_scenes} scenes")
-        write_coco(rendered, source.seed, "train", source.train_scenes, progress=progress)
-        facts: dict[str, JsonValue] = {
-            "source": source.kind, "seed": source.seed, "held_out": [" ".join(pair) for pair in HELD_OUT],
-        }
-        built = _write_image_set(folder, read_coco(RENDERED_COCO, rendered), limits, facts, progress)
-    finally:
-        shutil.rmtree(rendered, ignore_errors=True)
+def _render(folder: Path, source: ShapesSource, progress: Progress) -> dict[str, int]:
+    """Write the images and test sets of the embedded world."""
+    progress.note(f"rendering {source.train_scenes} scenes")
+    write_coco(folder / RENDERED, source.seed, "train", source.train_scenes, progress=progress)
     progress.note(f"writing test sets: {source.scienceqa_test} questions, {source.bench_images} images")
-    benchmarks = folder / "benchmarks"
     write_scienceqa(
-        benchmarks / "scienceqa", source.seed, source.scienceqa_train, source.scienceqa_test, progress=progress
+        folder / "benchmarks" / SCIENCEQA, source.seed, source.scienceqa_train, source.scienceqa_test, progress=progress
     )
-    write_llava_bench(benchmarks / "llava_bench", source.seed, source.bench_images)
-    added = {"scienceqa_train": source.scienceqa_train, "scienceqa_test": source.scienceqa_test}
-    return Built(built.counts | added | {"bench_images": source.bench_images}, built.facts)
+    write_llava_bench(folder / "benchmarks" / LLAVA_BENCH, source.seed, source.bench_images)
+    return {
+        "scienceqa_train": source.scienceqa_train, "scienceqa_test": source.scienceqa_test,
+        "bench_images": source.bench_images,
+    }
 
 
-def _write_image_set(
-    folder: Path, read: Iterable[RawImage | Quarantined], limits: ImageLimits, facts: dict[str, JsonValue],
+def _shapes_test_sets(folder: Path) -> tuple[TestSet, TestSet]:
+    bench = LlavaBenchConfig(judge=ScriptedEndpoint(kind="scripted"))
+    return (
+        TestSet(SCIENCEQA, folder / "benchmarks" / SCIENCEQA, ScienceQAConfig()),
+        TestSet(LLAVA_BENCH, folder / "benchmarks" / LLAVA_BENCH, bench),
+    )
+
+
+def _build(
+    folder: Path, config: DataConfig, placed: Placed, test_sets: Sequence[TestSet], cache: Path | None,
     progress: Progress,
 ) -> Built:
-    """The pipeline that every source goes through: check, decode, measure, remove duplicates, write."""
-    usable, quarantined = _checked(read)
-    decoded = folder / DECODED
-    decoded.mkdir(parents=True)
-    jobs = [Job(raw.id, raw.folder / raw.name, decoded / raw.id) for raw in usable]
-    kept: list[AnnotatedImage] = []
-    first_of: dict[str, str] = {}
-    with PartWriter(folder) as parts:
-        for done, (raw, outcome) in enumerate(zip(usable, decode_all(jobs, limits), strict=True), 1):
-            record = _annotated(raw, outcome, first_of, parts)
-            if isinstance(record, AnnotatedImage):
-                kept.append(record)
-                first_of[record.sha256] = record.id
-            else:
-                quarantined.append(record)
-            if isinstance(outcome, Decoded):
-                outcome.file.unlink()
-            progress.update(done, len(jobs), quarantined=len(quarantined))
-    decoded.rmdir()
-    check_share(len(kept), quarantined, limits.max_bad_share)
-    _write_lines(folder / "annotations.jsonl", (record.model_dump(mode="json") for record in kept))
-    _write_lines(folder / "quarantine.jsonl", (asdict(record) for record in sorted(quarantined, key=_by_id)))
-    counts = {
-        "images": len(kept),
-        "captions": sum(len(record.captions) for record in kept),
-        "boxes": sum(len(record.boxes) for record in kept),
-        "quarantined": len(quarantined),
-    }
-    reasons: dict[str, JsonValue] = {reason: number for reason, number in reasons_of(quarantined).items()}
-    return Built(counts, facts | {"quarantine": reasons})
+    """What every source goes through: take up, decode, measure, remove duplicates, write."""
+    limits = config.limits
+    bits = config.near_duplicates.bits if config.near_duplicates else None
+    with ExitStack() as stack:
+        staging = stack.enter_context(Staging(folder / STAGED))
+        known = stack.enter_context(Known(cache, limits))
+        quarantine = Quarantine(staging)
+        tested = TestImages(staging, bits)
+        for test_set in test_sets:
+            tested.add(test_set, limits, known, progress)
+        intake = Intake(staging, quarantine, limits, progress)
+        files = {number: intake.take(number, source, place) for number, (source, place) in enumerate(placed)}
+        with SetWriter(folder, staging) as writer:
+            selection = Selection(staging, quarantine, writer, tested, bits)
+            looked = _select(staging, files, known, config, selection, quarantine, progress)
+        given = intake.given.write(folder, quarantine)
+        kept = writer.counts["images"] + given["given_align"] + given["given_instruct"] + given["questions"]
+        quarantine.check_share(kept, limits.max_bad_share)
+        quarantine.write(folder / "quarantine.jsonl")
+        always = {name: writer.counts[name] for name in ("images", "captioned", "captions", "boxes")}
+        always |= {"quarantined": len(quarantine), **looked}
+        others = (writer.counts, selection.counts, intake.counts, tested.counts, given)
+        some = {name: number for counts in others for name, number in counts.items() if number}
+        reasons: dict[str, JsonValue] = {reason: number for reason, number in quarantine.reasons().items()}
+        return Built(some | always, {"quarantine": reasons})
 
 
-def _checked(read: Iterable[RawImage | Quarantined]) -> tuple[list[RawImage], list[Quarantined]]:
-    """What can be told without opening an image; what passes is sorted by id, and ids are unique."""
-    usable: dict[str, RawImage] = {}
-    quarantined: list[Quarantined] = []
-    for raw in read:
-        if isinstance(raw, Quarantined):
-            quarantined.append(raw)
-        elif not is_inside(raw.name):
-            quarantined.append(Quarantined(raw.id, "file name outside the data folder", raw.name))
-        elif not raw.captions:
-            quarantined.append(Quarantined(raw.id, "no captions", raw.name))
-        elif raw.id in usable:
-            quarantined.append(Quarantined(raw.id, "id already taken", f"{raw.name} after {usable[raw.id].name}"))
+def _select(
+    staging: Staging, files: Mapping[int, ImageFiles], known: Known, config: DataConfig, selection: Selection,
+    quarantine: Quarantine, progress: Progress,
+) -> dict[str, int]:
+    """Decode all images and hand them on. Returns how many were decoded, and of how many all was known."""
+    total, counts = staging.count(), {"decoded": 0, "known": 0}
+    jobs = _jobs(staging, files, known)
+    for done, ((candidate, found), outcome) in enumerate(decode_all(jobs, total, config.limits), 1):
+        if found is not None:
+            fresh = outcome.fresh if isinstance(outcome, Decoded) else known.look_up(found) is None
+            counts["decoded" if fresh else "known"] += 1
+            if fresh:
+                known.learn(found, outcome)
+        selection.take(candidate, outcome)
+        progress.update(done, total, quarantined=len(quarantine))
+    return counts
+
+
+def _jobs(
+    staging: Staging, files: Mapping[int, ImageFiles], known: Known
+) -> Iterator[tuple[Tag, Job | Quarantined]]:
+    for candidate in staging.candidates():
+        raw = candidate.raw
+        found = files[candidate.source].find(raw.name)
+        if found is None:
+            short = raw.name.rpartition("/")[2]
+            yield (candidate, None), Quarantined(raw.id, "image file missing", short)
         else:
-            usable[raw.id] = raw
-    return [usable[image_id] for image_id in sorted(usable)], quarantined
-
-
-def _annotated(
-    raw: RawImage, outcome: Decoded | Quarantined, first_of: dict[str, str], parts: PartWriter
-) -> AnnotatedImage | Quarantined:
-    """The finished record of a decoded image, or why there is none."""
-    if isinstance(outcome, Quarantined):
-        return outcome
-    if outcome.sha256 in first_of:
-        return Quarantined(raw.id, "duplicate", f"same bytes as {first_of[outcome.sha256]}")
-    size = (outcome.width, outcome.height)
-    if raw.size and not _same_aspect(raw.size, size):
-        detail = f"annotated as {raw.size[0]:g} x {raw.size[1]:g}, is {size[0]} x {size[1]}"
-        return Quarantined(raw.id, "size differs from its annotation", detail)
-    try:
-        boxes = normalised(raw.boxes, raw.size or (1.0, 1.0), size)
-    except BadBox as error:
-        return Quarantined(raw.id, error.reason, error.detail)
-    kind = outcome.file.suffix.removeprefix(".")
-    part, span = parts.add(f"{raw.id}.{kind}", outcome.file.read_bytes())
-    return AnnotatedImage(
-        id=raw.id, part=part, span=span, format="jpg" if kind == "jpg" else "png", width=size[0], height=size[1],
-        sha256=outcome.sha256, captions=raw.captions, boxes=boxes,
-    )
-
-
-def _same_aspect(annotated: tuple[float, float], found: tuple[int, int]) -> bool:
-    ratio = (annotated[0] / annotated[1]) / (found[0] / found[1])
-    return abs(ratio - 1) <= max(ASPECT_SLACK, 1.5 / min(found))
-
-
-def _by_id(record: Quarantined) -> tuple[str, str, str]:
-    return (record.id, record.reason, record.detail)
-
-
-def _write_lines(path: Path, rows: Iterable[dict[str, JsonValue]]) -> None:
-    with path.open("w", encoding="utf-8") as handle:
-        handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            yield (candidate, found), Job(raw.id, raw.name, found.location, found.size, known.look_up(found))

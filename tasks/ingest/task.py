@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.artifacts import ImageSet
+from tasks.ingest.places import Place
 from tasks.ingest.run import build_image_set
+from tasks.ingest.testsets import TestSet
 from tasks.making import StageRun
 from tasks.stages import StageSpec
 
 
 @task(name="ingest", task_run_name="ingest {run.experiment.id}", cache_policy=NO_CACHE)
-def ingest(run: StageRun, spec: StageSpec[ImageSet], root: Path | None) -> ImageSet:
-    """Images with captions and boxes. `root` is the folder of the data, None where the project makes them."""
-    return run.make(spec, lambda folder, progress: build_image_set(folder, run.experiment.data, root, progress))
+def ingest(
+    run: StageRun, spec: StageSpec[ImageSet], places: Sequence[Place | None], test_sets: Sequence[TestSet], cache: Path
+) -> ImageSet:
+    """Images, samples and questions. `places` are the roots of the data's sources, None where the project makes them.
+
+    No image of the test sets gets in. `cache` is the file that remembers what decoding told.
+    """
+    data = run.experiment.data
+    return run.make(spec, lambda folder, progress: build_image_set(folder, data, places, progress, test_sets, cache))

@@ -103,8 +103,8 @@ def test_a_file_that_is_no_experiment_is_refused_in_one_line(tmp_path: Path, tex
 def test_a_missing_key_is_named(tmp_path: Path, project: Path) -> None:
     text = (project / "configs" / "experiments" / "shapes.yaml").read_text(encoding="utf-8")
     own = tmp_path / "own.yaml"
-    own.write_text(text.replace("  samples: 8000\n", ""), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"missing key 'generate\.samples'"):
+    own.write_text(text.replace("  vision: {kind: micro_clip}\n", ""), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"missing key 'base\.vision'"):
         load_experiment(str(own))
 
 
@@ -120,3 +120,9 @@ def test_an_override_of_what_a_yaml_alias_names_leaves_its_anchor_alone() -> Non
     assert isinstance(bench.judge, OpenAIEndpoint) and isinstance(loaded.generate.teacher, OpenAIEndpoint)
     assert bench.judge.max_tokens == 32
     assert loaded.generate.teacher.max_tokens != 32
+
+
+def test_conversations_need_somebody_to_write_them() -> None:
+    with pytest.raises(ConfigError, match="samples above 0 need a teacher"):
+        load_experiment("llava_v1_5_7b", ["generate.samples=5"])
+    assert load_experiment("llava_v1_5_7b").generate.teacher is None

@@ -92,3 +92,20 @@ def test_a_plan_shows_every_stage_and_its_reason(tmp_path: Path) -> None:
     text = console.export_text()
     assert all(stage.name in text for stage in plan.stages)
     assert "first build" in text and "$" in text
+
+
+@pytest.mark.parametrize(
+    ("experiment", "align", "instruct"),
+    [
+        ("llava_v1_5_7b", 2181, 5198), ("llava_v1_5_13b", 2181, 5198), ("llava_v1_7b", 4652, 14786),
+        ("llava_v1_13b", 4652, 14786), ("scienceqa_13b", 4652, 1194),
+    ],
+)  # fmt: skip
+def test_official_recipes_have_their_steps_without_their_data(
+    tmp_path: Path, experiment: str, align: int, instruct: int
+) -> None:
+    settings = Settings(root=tmp_path, data_root=tmp_path / "nowhere")
+    plan = make_plan(experiment, settings=settings)
+    work = {stage.name: stage.work for stage in plan.stages}
+    assert (work["align"]["steps"], work["instruct"]["steps"]) == (align, instruct)
+    assert work["generate"] == {}

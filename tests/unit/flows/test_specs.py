@@ -115,6 +115,8 @@ def changed(*overrides: str) -> set[str]:
         ("base.seed=4", {"base"}),
         ("generate.samples=10", {"generate"}),
         ("data.source.train_scenes=10", {"ingest"}),
+        ("data.near_duplicates={bits: 2}", {"ingest"}),
+        ("data.limits.max_caption=5", {"ingest"}),
         ("shard.captions_per_image=2", {"shard"}),
         ("evaluate.blind=false", {"evaluate"}),
         ("seed=5", {"generate", "shard", "align", "instruct", "evaluate"}),
@@ -152,9 +154,20 @@ def test_other_data_of_the_same_config_have_another_key(tmp_path: Path) -> None:
     assert {name for name, key in keys(*source).items() if key != before[name]} == {"ingest"}
 
 
-def test_a_benchmark_s_own_set_is_part_of_the_key_of_evaluate(tmp_path: Path) -> None:
+def test_every_source_is_part_of_the_key_of_ingest_and_what_one_expects_is_not(tmp_path: Path) -> None:
+    also = "data.also=[{kind: llava_json, root: set, file: chat.json, stage: align, expected: %d}]"
+    root = f"data.root={tmp_path}"
+    before = keys(root)
+    missing, expecting = keys(also % 5, root), keys(also % 6, root)
+    assert {name for name, key in missing.items() if key != before[name]} == {"ingest"} and missing == expecting
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "chat.json").write_text("[]")
+    assert {name for name, key in keys(also % 5, root).items() if key != missing[name]} == {"ingest"}
+
+
+def test_a_benchmark_s_own_set_is_part_of_the_keys_of_evaluate_and_of_ingest(tmp_path: Path) -> None:
     (tmp_path / "scienceqa").mkdir()
     overrides = ["evaluate.scienceqa.root=scienceqa", f"data.root={tmp_path}"]
     before = keys(*overrides)
     (tmp_path / "scienceqa" / "problems.json").write_text("{}")
-    assert {name for name, key in keys(*overrides).items() if key != before[name]} == {"evaluate"}
+    assert {name for name, key in keys(*overrides).items() if key != before[name]} == {"evaluate", "ingest"}

@@ -18,7 +18,7 @@ from configs.schema import GenerateConfig, Mix, OpenAIEndpoint, ScriptedEndpoint
 from model.records import IMAGE_TOKEN, AnnotatedImage, Sample
 from tasks.chat import make_client
 from tasks.errors import BudgetExhausted, DataError, EndpointError
-from tasks.generate.run import build_conversations
+from tasks.generate.run import build_conversations, build_nothing
 from tasks.ledger import Budget, Ledger, LedgerAsker
 from tasks.progress import Silent
 from tasks.stages import Built
@@ -299,3 +299,11 @@ def test_captions_of_another_world_are_no_crash(bench: Bench) -> None:
     built = bench.build(samples=9, max_rejected_share=1.0)
     assert built.counts["samples"] + built.counts["rejected"] == 9
     assert built.counts["samples"] > 0
+
+
+def test_a_set_that_nobody_was_asked_for_is_empty_and_whole(tmp_path: Path) -> None:
+    built = build_nothing(tmp_path)
+    assert built.counts["samples"] == built.counts["asked"] == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "conversations.jsonl": "", "rejected.jsonl": "",
+    }

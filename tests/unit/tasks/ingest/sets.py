@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +13,27 @@ from typing import Any
 
 from PIL import Image
 
-from configs.schema import CocoSource, DataConfig, ImageLimits, JsonlSource
+from configs.schema import CocoSource, DataConfig, FileSource, ImageLimits, JsonlSource, NearDuplicates
 from model.records import AnnotatedImage
+from tasks.ingest.places import Place
 from tasks.ingest.run import build_image_set
-from tasks.progress import Silent
+from tasks.ingest.testsets import TestSet
+from tasks.progress import Progress, Silent
 from tasks.stages import Built
 
 COCO = CocoSource(kind="coco", root="data", captions="captions.json", instances="instances.json", images="images")
 JSONL = JsonlSource(kind="jsonl", root="data")
 TOLERANT = ImageLimits(max_bad_share=1.0, max_bytes=100_000, max_pixels=100_000)
+
+
+def scene(number: int, size: tuple[int, int] = (64, 48), kind: str = "PNG", **options: Any) -> bytes:
+    """An image with something in it, so that it has a perceptual hash; another number shows something else."""
+    draw = random.Random(number)
+    small = Image.new("RGB", (8, 8))
+    small.putdata([(draw.randrange(256), draw.randrange(256), draw.randrange(256)) for _ in range(64)])
+    buffer = io.BytesIO()
+    small.resize(size, Image.Resampling.BICUBIC).save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def picture(number: int = 0, size: tuple[int, int] = (40, 20), kind: str = "PNG", **options: Any) -> bytes:
@@ -86,11 +99,17 @@ class Result:
 
 
 def ingest(
-    folder: Path, root: Path | None, source: CocoSource | JsonlSource = COCO, limits: ImageLimits = TOLERANT
+    folder: Path, root: Path | str | None, *sources: FileSource, limits: ImageLimits = TOLERANT,
+    near: NearDuplicates | None = None, test_sets: Sequence[TestSet] = (), cache: Path | None = None,
+    progress: Progress | None = None, endpoint: str | None = None,
 ) -> Result:
-    """Build an ImageSet and read it back."""
+    """Build an ImageSet of sources under one root, and read it back."""
     folder.mkdir(parents=True)
-    return result_of(folder, build_image_set(folder, DataConfig(source=source, limits=limits), root, Silent()))
+    first, *also = sources or (COCO,)
+    config = DataConfig(source=first, also=tuple(also), limits=limits, near_duplicates=near)
+    place = None if root is None else Place(str(root), endpoint)
+    places = [place] * len(config.sources)
+    return result_of(folder, build_image_set(folder, config, places, progress or Silent(), test_sets, cache))
 
 
 def result_of(folder: Path, built: Built) -> Result:
@@ -109,7 +128,7 @@ def write_jsonl(root: Path, rows: Iterable[Mapping[str, Any] | str], images: Map
     return root
 
 
-def dies(chunk: object) -> None:
+def dies(*_: object) -> None:
     """Stands in for a decoder that the kernel kills."""
     os._exit(9)
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from tasks.ingest.fingerprint import fingerprint
+from tasks.ingest.places import Place
 from tests.unit.tasks.ingest.sets import COCO, JSONL, CocoFiles, picture
 
 
@@ -11,17 +12,17 @@ def test_a_fingerprint_changes_with_annotations_and_images_alone(tmp_path: Path)
     coco = CocoFiles(tmp_path)
     coco.good(2)
     root = coco.write()
-    seen = [fingerprint(COCO, root)]
+    seen = [fingerprint(COCO, Place(str(root)))]
     (root / "unrelated.txt").write_text("x", encoding="utf-8")
-    assert fingerprint(COCO, root) == seen[0]
+    assert fingerprint(COCO, Place(str(root))) == seen[0]
     (root / "captions.json").write_text("{}", encoding="utf-8")
-    seen.append(fingerprint(COCO, root))
+    seen.append(fingerprint(COCO, Place(str(root))))
     (root / "images" / "new.png").write_bytes(picture())
-    seen.append(fingerprint(COCO, root))
+    seen.append(fingerprint(COCO, Place(str(root))))
     os.utime(root / "images" / "good0.png", ns=(1, 1))
-    seen.append(fingerprint(COCO, root))
+    seen.append(fingerprint(COCO, Place(str(root))))
     assert len(set(seen)) == 4
 
 
 def test_missing_files_have_a_fingerprint_too(tmp_path: Path) -> None:
-    assert fingerprint(JSONL, tmp_path) == fingerprint(JSONL, tmp_path / "nowhere")
+    assert fingerprint(JSONL, Place(str(tmp_path))) == fingerprint(JSONL, Place(str(tmp_path / "nowhere")))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.ingest.records import LONGEST_ID, clean_captions, id_of, is_inside
+from tasks.ingest.records import LONGEST_ID, id_of, is_inside, sample_id_of
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,12 @@ def test_names_below_the_folder(name: str) -> None:
     assert is_inside(name)
 
 
-@pytest.mark.parametrize("name", ["../a.jpg", "b/../../a.jpg", "/etc/passwd", "..\\a.jpg", "a\0.jpg", ".", ""])
+@pytest.mark.parametrize(
+    "name", ["../a.jpg", "b/../../a.jpg", "/etc/passwd", "..\\a.jpg", "a\0.jpg", "a\ud800.jpg", ".", ""]
+)
 def test_names_that_leave_the_folder(name: str) -> None:
     assert not is_inside(name)
 
 
-def test_captions_are_one_line_each_and_empty_ones_go() -> None:
-    assert clean_captions([" A cat\n on a  mat. ", "", "  "]) == ("A cat on a mat.",)
+def test_a_sample_s_id_keeps_what_looks_like_a_suffix() -> None:
+    assert sample_id_of("v1.5/a b") == "v1_5_a_b"

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from configs.schema import DataConfig, ImageLimits, JsonlSource, ShapesSource
+from configs.schema import DataConfig, ImageLimits, JsonlSource, NearDuplicates, ShapesSource
 from tasks.errors import DataError, TooMuchBadInput
 from tasks.image_files import ImageFiles
+from tasks.ingest import documents
+from tasks.ingest.places import Place
 from tasks.ingest.run import build_image_set
 from tasks.progress import Silent
 from tasks.world.captions import captions
@@ -41,7 +43,9 @@ def test_coco_becomes_an_image_set(coco: CocoFiles, tmp_path: Path) -> None:
         ("red circle", (0.1, 0.1, 0.5, 0.6)), ("red circle", (0.0, 0.0, 1.0, 1.0)),
     ]
     assert first.sha256 == hashlib.sha256(ImageFiles(result.folder).read(first)).hexdigest()
-    assert result.built.counts == {"images": 2, "captions": 3, "boxes": 2, "quarantined": 0}
+    assert result.built.counts == {
+        "images": 2, "captioned": 2, "captions": 3, "boxes": 2, "quarantined": 0, "decoded": 2, "known": 0,
+    }
     assert result.built.facts == {"source": "coco", "quarantine": {}}
     assert set(files(result.folder)) == {"annotations.jsonl", "quarantine.jsonl", "images/part-00000.tar"}
 
@@ -102,13 +106,14 @@ def test_a_missing_root_names_the_remedy(tmp_path: Path, root: Path | None, name
 
 
 @pytest.mark.parametrize("name", ["captions.json", "instances.json"])
-def test_an_annotation_file_that_is_not_json_names_file_line_and_column(
+def test_an_annotation_file_that_is_not_json_names_file_and_element(
     coco: CocoFiles, tmp_path: Path, name: str
 ) -> None:
     coco.good(1)
     root = coco.write()
-    (root / name).write_text('{"images": [],\n "annotations": [,]}', encoding="utf-8")
-    with pytest.raises(DataError, match=rf"{name} is not JSON: .* at line 2, column 18$"):
+    (root / name).write_text('{"images": [],\n "categories": [], "annotations": [{}, {}, {]}', encoding="utf-8")
+    where = rf"{name} is not JSON, broken at element 2 of its list annotations: .* at 59;"
+    with pytest.raises(DataError, match=where):
         ingest(tmp_path / "out", root)
 
 
@@ -118,7 +123,9 @@ def test_an_annotation_file_that_is_not_json_names_file_line_and_column(
         (b"[]", "not an object"),
         (b"{}", "no list 'images'"),
         (b'{"images": []}', "no list 'annotations'"),
-        (b"\x1f\x8b\x08\x00", "not UTF-8"),
+        (b"\x1f\x8b\x08\x00", "compressed"),
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf \r\n", "is empty"),
     ],
 )
 def test_a_captions_file_of_another_layout(coco: CocoFiles, tmp_path: Path, content: bytes, message: str) -> None:
@@ -259,6 +266,61 @@ def test_bad_jsonl_lines(tmp_path: Path, row: str, reason: str) -> None:
         assert "line 2" in result.quarantine[0]["id"]
 
 
+def test_a_caption_that_is_too_long_is_quarantined_and_the_others_stay(coco: CocoFiles, tmp_path: Path) -> None:
+    coco.add("a.png", picture(1), ["Short.", "x" * 100_000])
+    coco.add("b.png", picture(2), ["x" * 100_000])
+    limits = TOLERANT.model_copy(update={"max_caption": 99_999})
+    result = ingest(tmp_path / "out", coco.write(), limits=limits)
+    assert [(image.id, image.captions) for image in result.images] == [("a", ("Short.",))]
+    assert sorted((row["id"], row["reason"]) for row in result.quarantine) == [
+        ("a", "text too long"), ("b", "no captions"), ("b", "text too long"),
+    ]
+    assert "100000 characters, 99999 allowed" in result.quarantine[0]["detail"]
+
+
+def test_control_characters_of_captions_and_categories_do_not_come_through(tmp_path: Path) -> None:
+    text = '{"image": "a.png", "captions": ["A\\u0000 cat\\u001b[0m\\ud83d."], "boxes": [%s]}'
+    box = '{"category": "c\\u0007at", "box": [0, 0, 1, 1]}'
+    root = write_jsonl(tmp_path / "data", [text % box], {"a.png": picture(1)})
+    image = ingest(tmp_path / "out", root, JSONL).images[0]
+    assert image.captions == ("A cat[0m.",) and image.boxes[0].category == "cat"
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_do_no_harm(coco: CocoFiles, tmp_path: Path) -> None:
+    coco.good(2)
+    root = coco.write()
+    plain = files(ingest(tmp_path / "one", root).folder)
+    for name in ("captions.json", "instances.json"):
+        text = json.dumps(json.loads((root / name).read_text(encoding="utf-8")), indent=1)
+        (root / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert files(ingest(tmp_path / "two", root).folder) == plain
+
+
+def test_a_jsonl_file_of_windows_gives_what_a_plain_one_gives(tmp_path: Path) -> None:
+    rows = [{"image": f"{name}.png", "captions": ["A."]} for name in "ab"]
+    root = write_jsonl(tmp_path / "data", rows, {f"{name}.png": picture(ord(name)) for name in "ab"})
+    plain = files(ingest(tmp_path / "one", root, JSONL).folder)
+    text = (root / "annotations.jsonl").read_text(encoding="utf-8")
+    (root / "annotations.jsonl").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert files(ingest(tmp_path / "two", root, JSONL).folder) == plain
+
+
+def test_a_jsonl_file_without_line_ends_is_a_bad_line_not_a_full_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "LONGEST_LINE", 1000)
+    good = {"image": "a.png", "captions": ["A."]}
+    root = write_jsonl(tmp_path / "data", ["x" * 5000, good], {"a.png": picture(1)})
+    result = ingest(tmp_path / "out", root, JSONL)
+    assert [image.id for image in result.images] == ["a"]
+    assert result.reasons() == {"annotations.jsonl: line 1": "malformed entry"}
+
+
+def test_nothing_but_the_set_is_left_in_the_folder(coco: CocoFiles, tmp_path: Path) -> None:
+    coco.good(1)
+    assert not [name for name in files(ingest(tmp_path / "out", coco.write()).folder) if name.startswith(".")]
+
+
 # Shapes
 
 
@@ -266,7 +328,7 @@ SHAPES = ShapesSource(kind="shapes", train_scenes=12, scienceqa_train=10, scienc
 
 
 def test_shapes_become_an_image_set_with_benchmarks(tmp_path: Path) -> None:
-    built = build_image_set(tmp_path, DataConfig(source=SHAPES), None, Silent())
+    built = build_image_set(tmp_path, DataConfig(source=SHAPES, near_duplicates=None), [None], Silent())
     result = result_of(tmp_path, built)
     scenes = [make_scene(7, "train", index, "training") for index in range(12)]
     assert [image.id for image in result.images] == [scene.id for scene in scenes]
@@ -275,9 +337,12 @@ def test_shapes_become_an_image_set_with_benchmarks(tmp_path: Path) -> None:
         assert [box.category for box in image.boxes] == [" ".join(thing.pair) for thing in scene.things]
         for box, thing in zip(image.boxes, scene.things, strict=True):
             assert box.box == pytest.approx(thing.box(), abs=2e-4)
+    test_images = built.counts["test_images"]
+    assert 2 < test_images <= 12
     assert built.counts == {
-        "images": 12, "captions": 60, "boxes": sum(len(scene.things) for scene in scenes), "quarantined": 0,
-        "scienceqa_train": 10, "scienceqa_test": 10, "bench_images": 2,
+        "images": 12, "captioned": 12, "captions": 60, "boxes": sum(len(scene.things) for scene in scenes),
+        "quarantined": 0, "decoded": 12, "known": 0, "test_images": test_images, "scienceqa_train": 10,
+        "scienceqa_test": 10, "bench_images": 2,
     }
     assert built.facts == {
         "source": "shapes", "seed": 7, "held_out": [" ".join(pair) for pair in HELD_OUT], "quarantine": {},
@@ -292,9 +357,20 @@ def test_shapes_give_the_same_bytes_again_and_others_by_another_seed(tmp_path: P
     for name, seed in (("one", 7), ("two", 7), ("other", 8)):
         (tmp_path / name).mkdir()
         source = SHAPES.model_copy(update={"seed": seed})
-        build_image_set(tmp_path / name, DataConfig(source=source, limits=TOLERANT), None, Silent())
+        config = DataConfig(source=source, limits=TOLERANT, near_duplicates=None)
+        build_image_set(tmp_path / name, config, [None], Silent())
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert files(tmp_path / "one")["annotations.jsonl"] != files(tmp_path / "other")["annotations.jsonl"]
+
+
+def test_shapes_may_be_joined_by_another_source(tmp_path: Path) -> None:
+    root = write_jsonl(tmp_path / "data", [{"image": "a.png", "captions": ["A."]}], {"a.png": picture(1)})
+    (tmp_path / "out").mkdir()
+    config = DataConfig(source=SHAPES, also=(JSONL,), near_duplicates=None)
+    built = build_image_set(tmp_path / "out", config, [None, Place(str(root))], Silent())
+    result = result_of(tmp_path / "out", built)
+    assert len(result.images) == 13 and result.images[0].id == "a"
+    assert built.facts["also"] == ["jsonl"] and not (tmp_path / "out" / ".rendered").exists()
 
 
 # Real photos
@@ -310,7 +386,7 @@ def test_real_coco_photos(tmp_path: Path, shared_data: Path, split: str, images:
             "images": f"images/{split}",
         }
     )
-    result = ingest(tmp_path / "out", root, source, ImageLimits(max_bad_share=0.0))
+    result = ingest(tmp_path / "out", root, source, limits=ImageLimits(max_bad_share=0.0), near=NearDuplicates())
     assert (result.built.counts["images"], result.built.counts["boxes"]) == (images, boxes)
     lines = (root / "annotations" / f"caps_boxes_{split}.jsonl").read_text(encoding="utf-8").splitlines()
     derived = {row["id"]: row for row in map(json.loads, lines)}
