@@ -12,8 +12,9 @@ from pydantic import JsonValue
 
 from configs.schema import Endpoint, Experiment, MicroVision, OpenAIEndpoint, ShapesSource
 from tasks.artifacts import Artifact
+from tasks.generate.kinds import KINDS
 from tasks.generate.plan import quotas
-from tasks.generate.prompt import KINDS, load_prompts
+from tasks.generate.prompt import load_prompts
 
 CHARACTERS_A_TOKEN = 4
 IMAGE_TOKENS = 576

@@ -162,8 +162,8 @@ def test_a_nonsense_teacher_fails_with_the_reasons_counted_and_is_left_early(ben
     write_images(bench.images, [annotated(number) for number in range(300)])
     with serving(lambda messages: "blah", concurrency=8) as (server, teacher), pytest.raises(DataError) as caught:
         bench.build(teacher, samples=550, max_attempts=1, max_rejected_share=0.4, mix=Mix(detail=0))
-    assert "form 250" in str(caught.value) and "max_rejected_share=0.4" in str(caught.value)
-    assert server.asked == 250
+    assert "form 221" in str(caught.value) and "max_rejected_share=0.4" in str(caught.value)
+    assert 221 <= server.asked < 550
 
 
 def test_nonsense_for_some_is_rejected_and_counted_after_all_attempts(bench: Bench) -> None:
@@ -178,7 +178,7 @@ def test_nonsense_for_some_is_rejected_and_counted_after_all_attempts(bench: Ben
     assert server.asked == built.counts["asked"] == 21 + 3 * 19
     rows = bench.rejected()
     assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
-    assert rows[0].keys() == {"id", "kind", "reason", "reply", "attempts"}
+    assert rows[0].keys() == {"id", "image", "kind", "question", "reason", "reply", "attempts", "reasons"}
     assert (rows[0]["kind"], rows[0]["reply"], rows[0]["attempts"]) == ("complex", "blah", 3)
     assert rows[0]["reason"].startswith("form: ")
 
