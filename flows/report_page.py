@@ -13,8 +13,10 @@ import psutil
 from flows.machine import ThisMachine
 from flows.outcome import Ending, StageRecord, look_of, shown_path
 from flows.run import Run
-from tasks.artifacts import Checkpoint, EvalReport
+from tasks.artifacts import Checkpoint, ConversationSet, EvalReport, ImageSet
 from tasks.report.collect import read_answers, read_benchmarks, read_conversations, read_curve, read_reviews
+from tasks.report.collect_review import read_review
+from tasks.report.data_review import DataReview
 from tasks.report.inputs import Compared, Curve, Decision, Reason, ReportInput, Stage
 from tasks.report.words import count
 
@@ -54,12 +56,20 @@ def page_of(spine: Spine, decided: Decided) -> ReportInput:
         benchmarks=run.ending.benchmarks,
         curves=tuple(curves_of(run, {"align": spine.aligned, "instruct": spine.instructed})),
         conversations=read_conversations(run.local(spine.conversations), run.local(spine.images)),
+        review=review_of(run, spine.conversations, spine.images),
         answers=read_answers(evaluation),
         reviews=read_reviews(evaluation),
         stages=tuple(stage_of(record) for record in run.records.values()),
         usd=sum(spent) if spent else None,
         environment=environment_of(run),
         look=look_of(run),
+    )
+
+
+def review_of(run: Run, conversations: ConversationSet, images: ImageSet) -> DataReview:
+    """The review of the teacher's data."""
+    return read_review(
+        run.local(conversations), run.local(images), conversations.counts, conversations.facts, run.experiment.id, run.id
     )
 
 

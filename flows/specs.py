@@ -29,7 +29,7 @@ MODEL = ("model/build.py", "model/images.py", "model/templates.py", "model/token
 
 CODE: dict[str, tuple[str, ...]] = {
     "ingest": ("tasks/ingest", "tasks/world", *RECORDS),
-    "generate": ("tasks/generate", *CHAT, *WORLD, *IMAGES, "model/records.py"),
+    "generate": ("tasks/generate", *CHAT, *WORLD, "model/records.py"),
     "shard": ("tasks/shard", "tasks/shards.py", *IMAGES, *RECORDS),
     "base": (
         "tasks/base", "tasks/world", *RECORDS, "model/images.py", "model/packed.py",

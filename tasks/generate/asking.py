@@ -1,4 +1,4 @@
-"""Take every wish through its attempts: requests are drawn as the asker has room for them, answers used as they come."""
+"""Take every wish through its attempts: requests are drawn as the asker has room for them, answers used at once."""
 
 from __future__ import annotations
 

@@ -18,31 +18,32 @@ class Matcher:
 
     def __init__(self, names: dict[Name, frozenset[str]]) -> None:
         self.names = names
-        self._longest: dict[str, int] = {}
+        sizes: dict[str, set[int]] = {}
         for name in names:
-            self._longest[name[0]] = max(len(name), self._longest.get(name[0], 0))
+            sizes.setdefault(name[0], set()).add(len(name))
+        # Most words begin no name: they cost one look-up.
+        self._sizes = {first: tuple(sorted(lengths, reverse=True)) for first, lengths in sizes.items()}
 
     def longest(self, words: Sequence[str]) -> Iterator[tuple[int, frozenset[str]]]:
         """(place, categories) of every name, longest first, none within another: no `dog` in `hot dog`."""
-        at = 0
-        while at < len(words):
-            size = next(self._sizes(words, at), 0)
-            if size:
-                yield at, self.names[tuple(words[at : at + size])]
-            at += size or 1
+        end = 0
+        for at, word in enumerate(words):
+            if at < end:
+                continue
+            for size in self._sizes.get(word, ()):
+                categories = self.names.get(tuple(words[at : at + size]))
+                if categories is not None:
+                    yield at, categories
+                    end = at + size
+                    break
 
     def all(self, words: Sequence[str]) -> set[str]:
         """The categories of every name, also of those within others."""
         found: set[str] = set()
-        for at in range(len(words)):
-            for size in self._sizes(words, at):
-                found |= self.names[tuple(words[at : at + size])]
+        for at, word in enumerate(words):
+            for size in self._sizes.get(word, ()):
+                found.update(self.names.get(tuple(words[at : at + size]), ()))
         return found
-
-    def _sizes(self, words: Sequence[str], at: int) -> Iterator[int]:
-        for size in range(min(self._longest.get(words[at], 0), len(words) - at), 0, -1):
-            if tuple(words[at : at + size]) in self.names:
-                yield size
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from model.records import AnnotatedImage, Turn
 from tasks.generate.checks.names import Matcher, forms, names_of
 from tasks.generate.languages.known import LANGUAGES
 
-NEGATIONS = frozenset(["no", "not", "without", "never", "neither", "nor", "none", "nobody", "isn't", "aren't", "doesn't", "don't"]) | frozenset(
-    "\u6ca1\u65e0\u4e0d"
-)
+NEGATIONS = frozenset((
+    "no", "not", "without", "never", "neither", "nor", "none", "nobody", "isn't", "aren't", "doesn't", "don't",
+    "\u6ca1", "\u65e0", "\u4e0d",
+))
 NEGATED_WITHIN = 4
 """So many words before a name, a negation makes it no claim."""
 
@@ -29,7 +30,8 @@ class Lexicon:
         self._words = LANGUAGES[code].words
         own = {category for allowed in names_of("en").allows.values() for category in allowed}
         others = {
-            name: frozenset({category}) for category in sorted(set(categories) - own) for name in forms([category], "en")
+            name: frozenset({category})
+            for category in sorted(set(categories) - own) for name in forms([category], "en")
         }
         self._claims = Matcher(others | names_of(code).claims)
         self._allows = {known: Matcher(others | names_of(known).allows) for known in LANGUAGES}
@@ -50,7 +52,9 @@ class Lexicon:
         allowed = {box.category for box in image.boxes}
         text = "\n".join(image.captions)
         for code, names in self._allows.items():
-            allowed |= names.all(LANGUAGES[code].words(text))
+            # Most captions are in plain English, which has no words of the others.
+            if code == "en" or not text.isascii():
+                allowed |= names.all(LANGUAGES[code].words(text))
         return allowed
 
     def unsupported(self, claimed: Sequence[str], image: AnnotatedImage) -> tuple[str, ...]:

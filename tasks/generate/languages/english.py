@@ -9,11 +9,14 @@ from tasks.generate.languages.base import Language
 WORD = re.compile(r"[^\W_]+(?:['\u2019][a-z]+)?")
 FOREIGN = re.compile(r"[\u0370-\u1fff\u3040-\u9fff\uac00-\ud7af]")
 """Letters of other scripts, from Greek to Hangul."""
-FUNCTION_WORDS = frozenset(
-    ["a", "an", "the", "is", "are", "was", "of", "and", "in", "to", "it", "on", "with", "that", "there", "this", "at", "for", "from", "by", "as", "or", "not", "no", "has", "have", "be", "they", "he", "she", "its", "which", "one", "two"]
-)
+FUNCTION_WORDS = frozenset((
+    "a", "an", "the", "is", "are", "was", "of", "and", "in", "to", "it", "on", "with", "that", "there", "this", "at",
+    "for", "from", "by", "as", "or", "not", "no", "has", "have", "be", "they", "he", "she", "its", "which", "one",
+))
 TELLING = 25
 """Fewer words do not tell a language."""
+ENOUGH = 600
+"""Characters that are looked at for function words."""
 LEAST_FUNCTION_SHARE = 0.1
 """English prose has about 40% of these words, other languages in Latin letters a few percent by chance."""
 MOST_FOREIGN_SHARE = 0.1
@@ -26,9 +29,9 @@ def words(text: str) -> list[str]:
 
 def is_english(text: str) -> bool:
     """Latin letters and, in a text that is long enough, English function words."""
-    if len(FOREIGN.findall(text)) > MOST_FOREIGN_SHARE * len(text):
+    if not text.isascii() and len(FOREIGN.findall(text)) > MOST_FOREIGN_SHARE * len(text):
         return False
-    found = words(text)
+    found = words(text[:ENOUGH])
     if len(found) < TELLING:
         return True
     return sum(word in FUNCTION_WORDS for word in found) >= LEAST_FUNCTION_SHARE * len(found)
