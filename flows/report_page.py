@@ -56,7 +56,7 @@ def page_of(spine: Spine, decided: Decided) -> ReportInput:
         benchmarks=run.ending.benchmarks,
         curves=tuple(curves_of(run, {"align": spine.aligned, "instruct": spine.instructed})),
         conversations=read_conversations(run.local(spine.conversations), run.local(spine.images)),
-        review=review_of(run, spine.conversations, spine.images),
+        review=review_of(run, spine.conversations, spine.images, run.report_file.name),
         answers=read_answers(evaluation),
         reviews=read_reviews(evaluation),
         stages=tuple(stage_of(record) for record in run.records.values()),
@@ -66,11 +66,12 @@ def page_of(spine: Spine, decided: Decided) -> ReportInput:
     )
 
 
-def review_of(run: Run, conversations: ConversationSet, images: ImageSet) -> DataReview:
-    """The review of the teacher's data."""
-    return read_review(
-        run.local(conversations), run.local(images), conversations.counts, conversations.facts, run.experiment.id, run.id
-    )
+def review_of(
+    run: Run, conversations: ConversationSet, images: ImageSet, report: str | None = None
+) -> DataReview:
+    """The review of the teacher's data; `report` is the report's page beside it, where there is one."""
+    counts, facts = conversations.counts, conversations.facts
+    return read_review(run.local(conversations), run.local(images), counts, facts, run.experiment.id, run.id, report)
 
 
 def decision_of(decided: Decided) -> Decision:

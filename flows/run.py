@@ -41,7 +41,7 @@ from tasks.progress import Progress
 from tasks.register.promote import Desk
 from tasks.register.registry import MlflowRegistry
 from tasks.register.run import desk_under
-from tasks.report.page import REVIEW
+from tasks.report.data_review import REVIEW
 from tasks.stages import Build, Built, StageSpec
 from tasks.storage import Store
 from tasks.train.cluster import RaySettings, shut_down, warm_up

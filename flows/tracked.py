@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from flows.outcome import StageRecord
 from tasks.artifacts import Artifact
-from tasks.report.page import REVIEW
+from tasks.report.data_review import REVIEW
 from tasks.tracker import Both, JsonlTracker, Tracker
 from tasks.tracking import MlflowStore, MlflowTracker
 

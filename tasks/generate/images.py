@@ -44,17 +44,18 @@ class CaptionedImages:
         self._offsets = array("q")
         try:
             self._file = self._path.open("rb")
-            self._index()
         except OSError as error:
+            raise self._broken() from error
+        try:
+            self._index()
+        except (OSError, ValidationError) as error:
+            self._file.close()
             raise self._broken() from error
 
     def _index(self) -> None:
         offset = 0
         for line in self._file:
-            try:
-                head = _Head.model_validate_json(line)
-            except ValidationError as error:
-                raise self._broken() from error
+            head = _Head.model_validate_json(line)
             if any(caption.strip() for caption in head.captions):
                 self.ids.append(head.id)
                 self._offsets.append(offset)

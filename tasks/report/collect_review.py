@@ -70,7 +70,7 @@ class _Facts(_File):
 
 def read_review(
     conversations: Path, images: Path, counts: Mapping[str, int], facts: Mapping[str, JsonValue], experiment: str,
-    run: str,
+    run: str, report: str | None = None,
 ) -> DataReview:
     """The review of a ConversationSet; `counts` and `facts` are its descriptor's. Memory does not grow with the set."""
     statistics = _statistics(conversations)
@@ -80,7 +80,7 @@ def read_review(
     rejected = list(_some_rejections(conversations, dict(_largest(totals))))
     pictures = pictures_of(images, {image for image in _images(accepted, rejected) if image})
     return DataReview(
-        experiment=experiment, run=run, teacher=told.teacher or "", language=statistics.language,
+        experiment=experiment, run=run, report=report, teacher=told.teacher or "", language=statistics.language,
         figures=tuple(_figures(counts, told)),
         distributions=tuple(_distributions(statistics)),
         checks=tuple(_checks(told)),
@@ -113,7 +113,7 @@ def _figures(counts: Mapping[str, int], facts: _Facts) -> Iterator[tuple[str, st
     if facts.usd_spent or facts.usd_saved:
         yield "Spent", words.money(facts.usd_spent)
         yield "Saved by the ledger", words.money(facts.usd_saved)
-        yield "A sample", words.money(facts.usd_per_accepted)
+        yield "Per sample", words.money(facts.usd_per_accepted)
 
 
 def _distributions(statistics: _Statistics) -> Iterator[Distribution]:
@@ -188,8 +188,9 @@ def _accepted_groups(
     for sample in samples:
         turns = tuple((turn.role, turn.text.replace(IMAGE_TOKEN, "").strip()) for turn in sample.conversations)
         shown[sample.kind].append(ReviewedSample(id=sample.id, image=pictures.get(sample.image or ""), turns=turns))
-    for kind, some in shown.items():
-        yield ReviewGroup(kind=kind, total=statistics.kinds[kind].samples, shown=tuple(some))
+    for kind, numbers in statistics.kinds.items():
+        if kind in shown:
+            yield ReviewGroup(kind=kind, total=numbers.samples, shown=tuple(shown[kind]))
 
 
 def _rejected_groups(

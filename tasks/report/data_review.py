@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tasks.artifacts import Frozen
 
+REVIEW = "review.html"
+"""Its page, beside the report."""
+
 
 class ReviewedSample(Frozen):
     """A conversation, or a reply that none came of."""
@@ -63,6 +66,8 @@ class DataReview(Frozen):
 
     experiment: str
     run: str
+    report: str | None = None
+    """The page of the whole run beside it, where there is one."""
     teacher: str = ""
     language: str = ""
     figures: tuple[tuple[str, str], ...] = ()

@@ -13,12 +13,11 @@ from markupsafe import Markup
 from tasks.report import words
 from tasks.report.charts import loss_chart
 from tasks.report.choose import answers_to_show, reviews_to_show
-from tasks.report.data_review import DataReview
+from tasks.report.data_review import REVIEW, DataReview
 from tasks.report.inputs import Answer, Benchmark, Compared, Curve, Decision, ReportInput, Score
 from tasks.report.pictures import picture
 
 TEMPLATES = Path(__file__).with_name("templates")
-REVIEW = "review.html"
 FARTHEST = 25.0
 IN_REVIEW = 200
 """Longest side in pixels of an image in the review, which has many."""

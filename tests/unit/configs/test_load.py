@@ -120,3 +120,9 @@ def test_an_override_of_what_a_yaml_alias_names_leaves_its_anchor_alone() -> Non
     assert isinstance(bench.judge, OpenAIEndpoint) and isinstance(loaded.generate.teacher, OpenAIEndpoint)
     assert bench.judge.max_tokens == 32
     assert loaded.generate.teacher.max_tokens != 32
+
+
+def test_samples_need_somebody_to_ask() -> None:
+    with pytest.raises(ConfigError, match="need a teacher"):
+        load_experiment("shapes", ["generate.teacher=null"])
+    assert load_experiment("shapes", ["generate.teacher=null", "generate.samples=0"]).generate.teacher is None

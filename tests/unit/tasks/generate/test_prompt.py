@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from configs.schema import Given, Inputs
 from model.records import AnnotatedImage, Box
 from tasks.errors import ConfigError
 from tasks.generate.kinds import KINDS, AskedKind
@@ -33,6 +34,17 @@ IMAGE = AnnotatedImage(
 def test_context_is_captions_then_a_blank_line_then_boxes_with_three_decimals() -> None:
     assert context(["A dog.", "Grass."], [DOG]) == "A dog.\nGrass.\n\ndog: [0.100, 0.250, 0.333, 1.000]"
     assert context(["A dog."], []) == "A dog."
+
+
+@pytest.mark.parametrize("name", ["default", "default_zh"])
+@pytest.mark.parametrize("given", ["captions", "captions_and_boxes"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_system_message_speaks_of_what_is_given(name: str, given: Given, kind: AskedKind) -> None:
+    prompts = load_prompts(name, Inputs(conversation=given, detail=given, complex=given))
+    system, *examples = prompts.before[kind]
+    assert ("[x1, y1, x2, y2]" in system.content) == (given == "captions_and_boxes")
+    if given == "captions":
+        assert not any(": [0." in message.content for message in examples)
 
 
 @pytest.mark.parametrize("kind", KINDS)
