@@ -81,13 +81,14 @@ def write_annotations(folder: Path, number: int) -> Path:
     return folder
 
 
-def measured(folder: Path, images: Path, config: GenerateConfig, asker: Asker) -> tuple[float, str]:
-    """Seconds of a build, and what came of it."""
+def measured(folder: Path, images: Path, config: GenerateConfig, asker: Asker) -> str:
+    """How long a build takes, and what comes of it."""
     folder.mkdir()
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     built = build_conversations(folder, images, config, 0, asker, Silent())
-    seconds = time.perf_counter() - start
-    return seconds, f"{built.counts['samples']:,} samples, {built.counts['asked']:,} asked"
+    seconds, used = time.perf_counter() - start, time.process_time() - used
+    counts = f"{built.counts['samples']:,} samples, {built.counts['asked']:,} asked"
+    return f"{seconds:.1f} s, {used:.1f} s of CPU, {peak()} MiB; {counts}"
 
 
 def peak() -> int:
@@ -103,18 +104,17 @@ def main(wishes: int) -> None:
         images = write_annotations(root / "images", wishes // 2)
         config = GenerateConfig(teacher=ScriptedEndpoint(kind="scripted"), samples=wishes)
         plain = config.model_copy(update={"checks": ChecksConfig(near_duplicates=None)})
-        cases: dict[str, Callable[[], tuple[float, str]]] = {
+        cases: dict[str, Callable[[], str]] = {
             "stage alone": lambda: measured(root / "a", images, config, Known()),
             "stage alone, near duplicates kept": lambda: measured(root / "b", images, plain, Known()),
         }
         for case, run in cases.items():
-            seconds, told = run()
-            show(f"| generate, {wishes:,} wishes, {case} | {seconds:.1f} s, {peak()} MiB; {told} |\n")
+            show(f"| generate, {wishes:,} wishes, {case} | {run()} |\n")
         with closing(Ledger(f"sqlite:///{root}/ledger.db")) as ledger:
             for case in ("first", "rerun"):
                 asker = LedgerAsker(ledger, ScriptedClient("teacher", reply), "teacher")
-                seconds, told = measured(root / case, images, config, asker)
-                show(f"| generate, {wishes:,} wishes, ledger, {case} | {seconds:.1f} s, {peak()} MiB; {told} |\n")
+                told = measured(root / case, images, config, asker)
+                show(f"| generate, {wishes:,} wishes, ledger, {case} | {told} |\n")
 
 
 if __name__ == "__main__":

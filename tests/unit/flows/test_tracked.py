@@ -6,7 +6,8 @@ from flows.tracked import figures_of, texts_of
 from tasks.artifacts import ConversationSet, MadeBy
 
 MADE = ConversationSet(
-    uri="u", digest="d", key="k", counts={"samples": 10, "rejected": 2}, made_by=MadeBy(stage="generate", code="", config=""),
+    uri="u", digest="d", key="k", counts={"samples": 10, "rejected": 2},
+    made_by=MadeBy(stage="generate", code="", config=""),
     facts={
         "teacher": "gpt-x", "usd_spent": 1.5, "usd_saved": 0.5, "usd_per_accepted": 0.2,
         "rejected_by_reason": {"leak": 2},
