@@ -166,6 +166,8 @@ class OpenAIEndpoint(Knobs):
     max_retries: Annotated[int, Field(ge=0)] = 4
     usd_per_million_input: Annotated[float, Field(ge=0.0)] = 0.0
     usd_per_million_output: Annotated[float, Field(ge=0.0)] = 0.0
+    requests_per_minute: PositiveInt | None = None
+    tokens_per_minute: PositiveInt | None = None
 
 
 Endpoint = Annotated[ScriptedEndpoint | OpenAIEndpoint, Field(discriminator="kind")]
@@ -185,25 +187,51 @@ class Mix(Knobs):
         return self
 
 
+Given = Literal["captions", "captions_and_boxes"]
+LanguageCode = Literal["en", "zh"]
+
+
+class Inputs(Knobs):
+    """What the teacher is told of an image, by kind; the paper gives boxes to all but conversation."""
+
+    conversation: Given = "captions"
+    detail: Given = "captions_and_boxes"
+    complex: Given = "captions_and_boxes"
+
+
+class ChecksConfig(Knobs):
+    """Checks of the teacher's replies beyond their form."""
+
+    unsupported_objects: Literal["report", "reject"] = "report"
+    """What becomes of a reply that speaks of an object of which neither captions nor boxes know."""
+    near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.9
+    """A conversation whose answers share at least this part of their word triples (Jaccard) with those of an earlier
+    one is dropped; null keeps all."""
+
+
 class GenerateConfig(Knobs):
     """Instruction conversations written by the teacher from captions and boxes."""
 
     teacher: Endpoint | None = None
-    """Null where all samples are given."""
+    """Who is asked; null where all samples are given. Needed unless `samples` is 0."""
     samples: Annotated[int, Field(ge=0)] = 0
     """How many conversations to ask for, over all kinds."""
     mix: Mix = Mix()
-    prompts: str = "default"
-    """Folder of prompt files under tasks/generate/prompts/."""
+    inputs: Inputs = Inputs()
+    language: LanguageCode = "en"
+    """What the conversations are to be written in. Captions may be in another language."""
+    prompts: str | None = None
+    """Folder of prompt files under tasks/generate/prompts/; without it, the default one of the language."""
     max_attempts: PositiveInt = 3
     """How often a reply that does not parse is asked again before the sample is rejected."""
     max_rejected_share: Share = 0.5
+    checks: ChecksConfig = ChecksConfig()
     budget_usd: Annotated[float, Field(ge=0.0)] | None = None
 
     @model_validator(mode="after")
     def _somebody_to_ask(self) -> Self:
-        if self.samples > 0 and self.teacher is None:
-            raise ValueError("samples above 0 need a teacher")
+        if self.samples and self.teacher is None:
+            raise ValueError("samples above 0 need a teacher; name one (teacher: {kind: ...}), or set samples to 0")
         return self
 
 

@@ -8,48 +8,39 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
-from pydantic import JsonValue
-
-from configs.schema import (
-    Endpoint,
-    Experiment,
-    FileSource,
-    LlavaJsonSource,
-    MicroVision,
-    OpenAIEndpoint,
-    ScienceQASource,
-    ShapesSource,
-)
+from configs.schema import Experiment, FileSource, LlavaJsonSource, MicroVision, ScienceQASource, ShapesSource
+from flows.generation_estimate import CHARACTERS_A_TOKEN, Work, cost_of, generation_of
 from tasks.artifacts import Artifact
-from tasks.generate.plan import quotas
-from tasks.generate.prompt import KINDS, load_prompts
 
-CHARACTERS_A_TOKEN = 4
 IMAGE_TOKENS = 576
 """Of CLIP-L at 336 pixels, where the tower is not known yet."""
 JUDGE_TOKENS = (900, 150)
 """A judge's request and reply."""
 INDEX_LINES = 200
-
 GIVING = (LlavaJsonSource, ScienceQASource)
 """Sources that bring samples or questions, and images only for these."""
 
-Work = dict[str, JsonValue]
 
+def work_of(
+    stage: str, experiment: Experiment, there: Mapping[str, Artifact], folders: Mapping[str, Path],
+    ledger: str | None = None,
+) -> Work:
+    """What a stage has to do.
 
-def work_of(stage: str, experiment: Experiment, there: Mapping[str, Artifact], shards: Path | None) -> Work:
-    """What a stage has to do. `there` are the artifacts that are there already, by stage."""
+    `there` are the artifacts that are there already, by stage, `folders` those of them that are local, `ledger` the
+    ledger's URL.
+    """
     images = images_of(experiment, there)
     samples = samples_of(experiment, there, images)
     match stage:
         case "ingest":
             return _known(images=images)
         case "generate":
-            return generation_of(experiment)
+            return generation_of(experiment, folders.get("ingest"), ledger)
         case "shard":
             return _known(**{f"{name} samples": number for name, number in samples.items()})
         case "align" | "instruct":
-            return training_of(stage, experiment, samples[stage], shards)
+            return training_of(stage, experiment, samples[stage], folders.get("shard"))
         case "evaluate":
             return evaluation_of(experiment, there)
     return {}
@@ -105,34 +96,6 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
     """The sum; None if one of them is not known."""
     found = list(numbers)
     return None if None in found else sum(number for number in found if number is not None)
-
-
-def generation_of(experiment: Experiment) -> Work:
-    """Requests to the teacher, with tokens and money where it is a paid one."""
-    config = experiment.generate
-    if config.teacher is None or config.samples == 0:
-        return {}
-    prompts, parts = load_prompts(config.prompts), quotas(config.samples, config.mix)
-    asked = answered = 0.0
-    for kind in KINDS:
-        before = prompts.before[kind]
-        told = sum(len(message.content) for message in before)
-        # What is asked and answered is about as long as in the examples.
-        questions, answers = (
-            [len(message.content) for message in before if message.role == role] for role in ("user", "assistant")
-        )
-        asked += parts[kind] * (told + sum(questions) / max(1, len(questions)))
-        answered += parts[kind] * sum(answers) / max(1, len(answers))
-    work: Work = {"requests": config.samples, "requests at most": config.samples * config.max_attempts}
-    return work | cost_of(config.teacher, asked / CHARACTERS_A_TOKEN, answered / CHARACTERS_A_TOKEN)
-
-
-def cost_of(endpoint: Endpoint, asked: float, answered: float) -> Work:
-    """Tokens and money at an endpoint; nothing where rules answer."""
-    if not isinstance(endpoint, OpenAIEndpoint):
-        return {}
-    usd = (asked * endpoint.usd_per_million_input + answered * endpoint.usd_per_million_output) / 1e6
-    return {"tokens asked": round(asked), "tokens answered": round(answered), "usd": round(usd, 2)}
 
 
 def training_of(stage: str, experiment: Experiment, samples: int | None, shards: Path | None) -> Work:

@@ -125,7 +125,8 @@ def _made(run: Run) -> dict[str, str]:
     last = next((record for record in reversed(run.records.values()) if record.uri), None)
     if last is None or last.uri is None or run.ending.report is not None:
         return {}
-    return {last.name: last.uri if "://" in last.uri else shown_path(Path(last.uri))}
+    review = {"review": shown_path(run.review_file)} if run.review_file.is_file() else {}
+    return {last.name: last.uri if "://" in last.uri else shown_path(Path(last.uri)), **review}
 
 
 def shown_path(path: Path) -> str:

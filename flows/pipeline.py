@@ -17,7 +17,7 @@ from prefect.futures import PrefectFuture
 
 from flows.outcome import Ending
 from flows.prefect_artifacts import publish, title
-from flows.report_page import ending_of, page_of
+from flows.report_page import ending_of, page_of, review_of
 from flows.roots import outside_benchmarks, source_places, test_sets
 from flows.run import Run, open_run
 from tasks.artifacts import BaseModels, Checkpoint, ConversationSet, EvalReport, ImageSet, ModelVersion, ShardSet
@@ -27,6 +27,7 @@ from tasks.generate.task import generate
 from tasks.ingest.task import ingest
 from tasks.register.registry import Candidate
 from tasks.register.task import Decided, promote, register
+from tasks.report.page import write_review
 from tasks.report.task import report
 from tasks.shard.task import shard
 from tasks.train.task import train
@@ -43,7 +44,10 @@ def pipeline(experiment: str, overrides: tuple[str, ...] = (), tag: str = "") ->
 def part(experiment: str, last: str, overrides: tuple[str, ...] = (), tag: str = "") -> Ending:
     """Run an experiment up to one of its stages."""
     with open_run(experiment, overrides, tag) as run, run.ending_early():
-        getattr(Spine(run), PARTS[last])
+        spine = Spine(run)
+        getattr(spine, PARTS[last])
+        if "conversations" in vars(spine):
+            write_review(run.review_file, review_of(run, spine.conversations, spine.images))
         return run.ending
 
 

@@ -14,9 +14,10 @@ from configs.load import load_experiment
 from configs.schema import Experiment
 from configs.settings import Settings
 from flows.estimates import work_of
-from flows.run import store_of
+from flows.run import ledger_of, store_of
 from flows.specs import PARENTS, Specs
 from tasks.artifacts import Artifact, Frozen
+from tasks.report.words import duration
 from tasks.stages import StageSpec, decide
 from tasks.storage import Store
 
@@ -46,14 +47,14 @@ class Plan(Frozen):
 def make_plan(experiment: str, overrides: Sequence[str] = (), settings: Settings | None = None) -> Plan:
     """The plan of a run. Raises ConfigError and DataError as the run would."""
     settings, loaded = settings or Settings(), load_experiment(experiment, overrides)
-    stages = tuple(_stages(loaded, Specs(loaded, settings), store_of(settings)))
+    stages = tuple(_stages(loaded, Specs(loaded, settings), store_of(settings), ledger_of(settings)))
     costs = [stage.work.get("usd", 0.0) for stage in stages]
     return Plan(
         experiment=loaded.id, stages=stages, usd=sum(float(usd) for usd in costs if isinstance(usd, int | float))
     )
 
 
-def _stages(experiment: Experiment, specs: Specs, store: Store) -> Iterator[PlannedStage]:
+def _stages(experiment: Experiment, specs: Specs, store: Store, ledger: str) -> Iterator[PlannedStage]:
     there: dict[str, Artifact] = {}
     for name, parents in PARENTS.items():
         reason = _rebuilt_parent(parents, there)
@@ -63,8 +64,7 @@ def _stages(experiment: Experiment, specs: Specs, store: Store) -> Iterator[Plan
             reason = decision.reason
             if decision.artifact is not None:
                 there[name] = decision.artifact
-        shards = _local(store, there.get("shard"))
-        work = {} if name in there else work_of(name, experiment, there, shards)
+        work = {} if name in there else work_of(name, experiment, there, _folders(store, there), ledger)
         yield PlannedStage(name=name, cached=name in there, reason=reason, work=work)
     known = set(there)
     for name, above in AFTERWARDS.items():
@@ -80,9 +80,9 @@ def _rebuilt_parent(parents: tuple[str, ...], there: dict[str, Artifact]) -> str
     return None if missing is None else f"its parent {missing} will be rebuilt"
 
 
-def _local(store: Store, shards: Artifact | None) -> Path | None:
-    """The shards, where to look at them costs nothing."""
-    return None if shards is None or store.remote else store.local(shards)
+def _folders(store: Store, there: dict[str, Artifact]) -> dict[str, Path]:
+    """The folders of images and shards, where to look at them costs nothing."""
+    return {} if store.remote else {name: store.local(there[name]) for name in ("ingest", "shard") if name in there}
 
 
 def render(plan: Plan) -> Group:
@@ -92,7 +92,13 @@ def render(plan: Plan) -> Group:
         table.add_column(heading, overflow="fold")
     for stage in plan.stages:
         state = Text("cached", style="green") if stage.cached else Text("build", style="yellow")
-        work = ", ".join(f"{value:,} {name}" for name, value in stage.work.items() if isinstance(value, int | float))
+        work = ", ".join(_shown(name, value) for name, value in stage.work.items())
         table.add_row(stage.name, state, Text(stage.reason), work)
-    cost = f"teacher and judge: at most about ${plan.usd:,.2f}; what the ledger knows is not asked again"
+    cost = f"teacher and judge: about ${plan.usd:,.2f}; what the ledger knows is not asked again"
     return Group(table, *([cost] if plan.usd else []))
+
+
+def _shown(name: str, value: JsonValue) -> str:
+    if name == "seconds" and isinstance(value, int | float):
+        return f"about {duration(value)}"
+    return f"{value:,} {name}" if isinstance(value, int | float) else f"{name} {value}"

@@ -13,8 +13,10 @@ import psutil
 from flows.machine import ThisMachine
 from flows.outcome import Ending, StageRecord, look_of, shown_path
 from flows.run import Run
-from tasks.artifacts import Checkpoint, EvalReport
+from tasks.artifacts import Checkpoint, ConversationSet, EvalReport, ImageSet
 from tasks.report.collect import read_answers, read_benchmarks, read_conversations, read_curve, read_reviews
+from tasks.report.collect_review import read_review
+from tasks.report.data_review import DataReview
 from tasks.report.inputs import Compared, Curve, Decision, Reason, ReportInput, Stage
 from tasks.report.words import count
 
@@ -54,6 +56,7 @@ def page_of(spine: Spine, decided: Decided) -> ReportInput:
         benchmarks=run.ending.benchmarks,
         curves=tuple(curves_of(run, {"align": spine.aligned, "instruct": spine.instructed})),
         conversations=read_conversations(run.local(spine.conversations), run.local(spine.images)),
+        review=review_of(run, spine.conversations, spine.images, run.report_file.name),
         answers=read_answers(evaluation),
         reviews=read_reviews(evaluation),
         stages=tuple(stage_of(record) for record in run.records.values()),
@@ -61,6 +64,14 @@ def page_of(spine: Spine, decided: Decided) -> ReportInput:
         environment=environment_of(run),
         look=look_of(run),
     )
+
+
+def review_of(
+    run: Run, conversations: ConversationSet, images: ImageSet, report: str | None = None
+) -> DataReview:
+    """The review of the teacher's data; `report` is the report's page beside it, where there is one."""
+    counts, facts = conversations.counts, conversations.facts
+    return read_review(run.local(conversations), run.local(images), counts, facts, run.experiment.id, run.id, report)
 
 
 def decision_of(decided: Decided) -> Decision:

@@ -41,6 +41,7 @@ from tasks.progress import Progress
 from tasks.register.promote import Desk
 from tasks.register.registry import MlflowRegistry
 from tasks.register.run import desk_under
+from tasks.report.data_review import REVIEW
 from tasks.sinks import Sink
 from tasks.stages import Build, Built, StageSpec
 from tasks.storage import Store
@@ -191,7 +192,7 @@ class Run:
         with ExitStack() as stack:
             client = make_client(endpoint, key, purpose)
             stack.callback(client.close)
-            ledger = Ledger(self.settings.ledger_url or f"sqlite:///{self.home}/ledger.db")
+            ledger = Ledger(ledger_of(self.settings))
             stack.callback(ledger.close)
             yield LedgerAsker(ledger, client, purpose, budget)
 
@@ -226,6 +227,11 @@ class Run:
     def report_file(self) -> Path:
         """Where the report goes."""
         return self.folder / "report.html"
+
+    @property
+    def review_file(self) -> Path:
+        """Where the review of the teacher's data goes."""
+        return self.folder / REVIEW
 
     @property
     def seconds(self) -> float:
@@ -284,6 +290,11 @@ def store_of(settings: Settings) -> Store:
     home = settings.home()
     options = {"endpoint_url": settings.s3_endpoint} if settings.s3_endpoint else None
     return Store(settings.store or str(home / "cache"), home / "scratch", options)
+
+
+def ledger_of(settings: Settings) -> str:
+    """The URL of the ledger."""
+    return settings.ledger_url or f"sqlite:///{settings.home()}/ledger.db"
 
 
 def new_folder(home: Path, experiment: Experiment, started: datetime) -> Path:

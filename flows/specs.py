@@ -17,6 +17,7 @@ from configs.schema import Experiment, FolderModel, PackagedEfficientNet, Packag
 from configs.settings import Settings
 from flows.roots import (
     check_places,
+    fingerprint,
     fingerprint_model,
     fingerprints,
     outside_benchmarks,
@@ -40,7 +41,7 @@ MODEL = (
 
 CODE: dict[str, tuple[str, ...]] = {
     "ingest": ("tasks/ingest", "tasks/world", *RECORDS),
-    "generate": ("tasks/generate", *CHAT, *WORLD, *IMAGES, "model/records.py"),
+    "generate": ("tasks/generate", *CHAT, *WORLD, "model/records.py"),
     "shard": ("tasks/shard", "tasks/shards.py", *IMAGES, *RECORDS),
     "base": (
         "tasks/base", "tasks/world", *RECORDS, "model/efficientnet.py", "model/images.py", "model/packed.py",
@@ -67,6 +68,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
 
 HANDLING = {
     "api_key_env", "timeout_seconds", "concurrency", "max_retries", "usd_per_million_input", "usd_per_million_output",
+    "requests_per_minute", "tokens_per_minute",
 }
 """Fields of an endpoint that do not shape its answers."""
 WHEREABOUTS = {"root", "expected"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from pydantic import JsonValue
 
 from flows.outcome import StageRecord
 from tasks.artifacts import Artifact
+from tasks.report.data_review import REVIEW
 from tasks.tracker import Both, JsonlTracker, Tracker
 from tasks.tracking import MlflowStore, MlflowTracker
 
@@ -79,7 +81,9 @@ class Tracked:
 
     def end(self, report: Path, tags: Mapping[str, str]) -> None:
         """What came of the run."""
-        self._tell(lambda: self._parent.artifact(report))
+        for page in (report, report.with_name(REVIEW)):
+            if page.is_file():
+                self._tell(partial(self._parent.artifact, page))
         self._tell(lambda: self._parent.tags(tags))
 
     def _tell(self, what: Callable[[], None]) -> None:
@@ -95,6 +99,9 @@ class Tracked:
         self._parent.metrics([seconds])
         if record.name in DATA_SETS:
             self._parent.dataset(DATA_SETS[record.name], artifact.uri, artifact.digest, "training")
+        if record.name == "generate":
+            self._parent.metrics([figures_of(record.name, artifact)])
+            self._parent.params({"generated": texts_of(artifact)})
         if record.name in CHILDREN:
             self._tell_child(self._child(record.name), record, artifact)
 
@@ -132,3 +139,14 @@ def scores_of(artifact: Artifact) -> dict[str, JsonValue]:
     """Scores and whole numbers that an artifact tells of itself, as figures of step 0."""
     scores = artifact.facts.get("scores")
     return {**artifact.counts, **(scores if isinstance(scores, dict) else {})}
+
+
+def figures_of(stage: str, artifact: Artifact) -> dict[str, JsonValue]:
+    """All numbers that an artifact tells of itself, money among them, as figures of step 0 under the stage's name."""
+    numbers = {name: value for name, value in artifact.facts.items() if isinstance(value, int | float)}
+    return {f"{stage}/{name}": value for name, value in {**artifact.counts, **numbers}.items()}
+
+
+def texts_of(artifact: Artifact) -> dict[str, JsonValue]:
+    """What an artifact tells of itself in words: who was asked, with which prompts."""
+    return {name: value for name, value in artifact.facts.items() if isinstance(value, str)}

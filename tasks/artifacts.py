@@ -85,7 +85,9 @@ class ConversationSet(Artifact):
     """Instruction conversations.
 
     conversations.jsonl   one `model.records.Sample` a line (the LLaVA JSON fields and `kind`), sorted by id
-    rejected.jsonl        one {"id", "kind", "reason", "reply", "attempts"} a line
+    rejected.jsonl        one `tasks.generate.attempt.Rejection` a line, sorted by id: {"id", "image", "kind",
+                          "question", "reason", "reply", "attempts", "reasons" (of every attempt)}
+    statistics.json       lengths, question types and objects, by kind: `tasks.generate.statistics.Statistics`
     """
 
     kind: ClassVar[str] = "ConversationSet"

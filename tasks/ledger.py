@@ -9,7 +9,7 @@ or the end of the lease, lets the next to ask send it again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -60,7 +60,7 @@ class Asker(Protocol):
     def model(self) -> str:
         """Name of the model that answers."""
 
-    def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+    def ask(self, requests: Iterable[Request]) -> Iterator[tuple[int, Answer]]:
         """(position, answer) of every request, in the order of arrival. Raises EndpointError, BudgetExhausted."""
 
     @property
@@ -106,7 +106,7 @@ class LedgerAsker:
         """Name of the model that answers."""
         return self._client.model
 
-    def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+    def ask(self, requests: Iterable[Request]) -> Iterator[tuple[int, Answer]]:
         """As `Ledger.ask`."""
         for position, answer in self._ledger.ask(self._client, requests, self._purpose, self._budget):
             self.tally = self.tally.plus(answer)
@@ -168,7 +168,7 @@ class Ledger:
         return self._rows.totals()
 
     def ask(
-        self, client: ChatClient, requests: Sequence[Request], purpose: str, budget: Budget | None = None
+        self, client: ChatClient, requests: Iterable[Request], purpose: str, budget: Budget | None = None
     ) -> Iterator[tuple[int, Answer]]:
         """Answers from the ledger first, then from the client, each committed before it is yielded.
 
@@ -263,7 +263,7 @@ def key_of(client: ChatClient, request: Request) -> str:
     return digest_of({"client": dict(client.identity), "messages": messages, "attempt": request.attempt})
 
 
-def _by_key(client: ChatClient, requests: Sequence[Request], purpose: str) -> dict[str, _Wanted]:
+def _by_key(client: ChatClient, requests: Iterable[Request], purpose: str) -> dict[str, _Wanted]:
     wanted: dict[str, _Wanted] = {}
     for position, request in enumerate(requests):
         key = key_of(client, request)

@@ -2,38 +2,29 @@
 
 A reply that slips through here becomes training data, so what breaks its form, gives away that it was written from
 captions and boxes, refuses, or would be taken for markup by a template is rejected; the teacher is told why and asked
-again.
+again. What the labels and the telling words are, each language says (`languages`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from model.records import Turn
-from tasks.generate.prompt import AskedKind
+from tasks.generate.kinds import AskedKind
+from tasks.generate.languages.base import Language
+from tasks.generate.languages.english import ENGLISH
 
 LONGEST_QUESTION = 500
 LONGEST_ANSWER = 3000
 MOST_PAIRS = 15
 SEPARATOR = re.compile(r"^[ \t]*===[ \t]*$", re.MULTILINE)
-LABEL = re.compile(r"\A(Question|Answer)[ \t]*:[ \t]*\n?")
-STRAY_LABEL = re.compile(r"^[ \t]*(Question|Answer)[ \t]*:", re.MULTILINE)
-LEAKS = re.compile(
-    r"\b(captions?|bounding[ -]box(es)?|coordinates?|annotations?|object detections?"
-    r"|(the|these|those|given|provided) (sentences|descriptions|rectangles)"
-    r"|(provided|given) (text|information|context|description)"
-    r"|(according to|based on|from) the (description|text|sentences?|context|information))\b",
-    re.IGNORECASE,
+COORDINATES = re.compile(
+    r"[\[(]\s*\d*\.\d+\s*[,\uff0c]|(?<![A-Za-z0-9_])[xy][12](?![A-Za-z0-9_])"
+    r"|(?<![A-Za-z0-9_])[01]\.\d{3}(?![A-Za-z0-9_])"
 )
-COORDINATES = re.compile(r"[\[(]\s*\d*\.\d+\s*,|\b[xy][12]\b|\b[01]\.\d{3}\b")
-REFUSAL = re.compile(
-    r"\bas an ai\b|\blanguage model\b|\bi('m| am) (sorry|unable|not able)\b|\bi apologi[sz]e\b"
-    r"|\bi (cannot|can't|can not) (see|view|help|assist|answer|describe|provide|determine)\b"
-    r"|\bi (don't|do not) have (access|enough)\b",
-    re.IGNORECASE,
-)
+"""Without word boundaries, which there are none of between a Chinese character and a digit."""
 MARKUP = re.compile(r"<image>|</?s>|<\|[^|>]*\|>|^\s*#{3}|\[/?INST\]|\b(USER|ASSISTANT|SYSTEM):", re.MULTILINE)
 
 
@@ -46,22 +37,25 @@ class Rejected:
 
 
 Pair = tuple[str, str]
+Part = Literal["question", "answer"]
 
 
-def parse(kind: AskedKind, text: str, question: str, finish_reason: str = "stop") -> tuple[Turn, ...] | Rejected:
+def parse(
+    kind: AskedKind, text: str, question: str, finish_reason: str = "stop", language: Language = ENGLISH
+) -> tuple[Turn, ...] | Rejected:
     """The turns of a reply, human first. `question` is that of a detailed description, which has none of its own."""
     text = text.replace("\r\n", "\n").strip()
     if not text:
         return Rejected("empty", "it is empty")
     if finish_reason == "length":
         return Rejected("cut off", "it was too long and was cut off")
-    if refused := _first_fault(text):
+    if refused := _first_fault(text, language):
         return refused
-    pairs = [(question, text)] if kind == "detail" else _pairs(text)
+    pairs = [(question, text)] if kind == "detail" else _pairs(text, language)
     if isinstance(pairs, Rejected):
         return pairs
-    if kind == "detail" and (STRAY_LABEL.search(text) or SEPARATOR.search(text)):
-        return Rejected("form", "a description has no Question, Answer or === in it")
+    if kind == "detail" and (language.stray_label.search(text) or SEPARATOR.search(text)):
+        return Rejected("form", f"a description has no {language.question}, {language.answer} or === in it")
     if kind == "complex" and len(pairs) != 1:
         return Rejected("number", f"it has {len(pairs)} questions where one was asked for")
     if wrong := next((fault for pair in pairs if (fault := _too_long(pair))), None):
@@ -73,27 +67,29 @@ def parse(kind: AskedKind, text: str, question: str, finish_reason: str = "stop"
     )
 
 
-def _pairs(text: str) -> list[Pair] | Rejected:
+def _pairs(text: str, language: Language) -> list[Pair] | Rejected:
     """Questions with their answers. Segments are split by ===, begin with their label, and alternate."""
-    segments: list[tuple[str, str]] = []
+    segments: list[tuple[Part, str]] = []
     for segment in SEPARATOR.split(text):
-        label = LABEL.match(segment.strip())
+        label = language.label.match(segment.strip())
         if label is None:
-            return Rejected("form", "each part must begin with 'Question:' or 'Answer:', parts being split by ===")
+            told = f"each part must begin with '{language.question}:' or '{language.answer}:', parts being split by ==="
+            return Rejected("form", told)
+        part: Part = "question" if label[1] == language.question else "answer"
         content = segment.strip()[label.end() :].strip()
-        if STRAY_LABEL.search(content):
+        if language.stray_label.search(content):
             return Rejected("form", "there must be a line with === between each question and answer")
         if not content:
-            return Rejected(f"empty {label[1].lower()}", f"a part has nothing after '{label[1]}:'")
-        segments.append((label[1], content))
+            return Rejected(f"empty {part}", f"a part has nothing after '{label[1]}:'")
+        segments.append((part, content))
     return _alternating(segments)
 
 
-def _alternating(segments: list[tuple[str, str]]) -> list[Pair] | Rejected:
-    for place, (label, _) in enumerate(segments):
-        if label == "Answer" and place % 2 == 0:
+def _alternating(segments: list[tuple[Part, str]]) -> list[Pair] | Rejected:
+    for place, (part, _) in enumerate(segments):
+        if part == "answer" and place % 2 == 0:
             return Rejected("answer without question", "an answer comes without a question before it")
-        if label == "Question" and place % 2 == 1:
+        if part == "question" and place % 2 == 1:
             return Rejected("question without answer", "a question comes without an answer after it")
     if len(segments) % 2:
         return Rejected("question without answer", "the last question has no answer")
@@ -107,27 +103,14 @@ def _too_long(pair: Pair) -> Rejected | None:
     return None
 
 
-def _refusal(text: str) -> Rejected | None:
-    found = REFUSAL.search(text)
-    return Rejected("refusal", f"it refuses or speaks of itself ('{found[0]}')") if found else None
-
-
-def _leak(text: str) -> Rejected | None:
-    found = LEAKS.search(text)
-    return Rejected("leak", f"it speaks of what was given instead of the picture ('{found[0]}')") if found else None
-
-
-def _numbers(text: str) -> Rejected | None:
-    return Rejected("coordinates", "it contains coordinates") if COORDINATES.search(text) else None
-
-
-def _markup(text: str) -> Rejected | None:
-    found = MARKUP.search(text)
-    return Rejected("markup", f"it contains '{found[0].strip()}', which is not plain text") if found else None
-
-
-_FAULTS: tuple[Callable[[str], Rejected | None], ...] = (_refusal, _leak, _numbers, _markup)
-
-
-def _first_fault(text: str) -> Rejected | None:
-    return next((fault for find in _FAULTS if (fault := find(text))), None)
+def _first_fault(text: str, language: Language) -> Rejected | None:
+    """What makes any kind of reply unusable."""
+    if found := language.refusals.search(text):
+        return Rejected("refusal", f"it refuses or speaks of itself ('{found[0]}')")
+    if found := language.leaks.search(text):
+        return Rejected("leak", f"it speaks of what was given instead of the picture ('{found[0]}')")
+    if COORDINATES.search(text):
+        return Rejected("coordinates", "it contains coordinates")
+    if found := MARKUP.search(text):
+        return Rejected("markup", f"it contains '{found[0].strip()}', which is not plain text")
+    return None

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from configs.schema import Mix
-from tasks.generate.prompt import KINDS, AskedKind
+from tasks.generate.kinds import KINDS, AskedKind
 
 
-@dataclass(frozen=True)
-class Wish:
-    """One conversation to ask for. `turn` counts those of one kind about one image, from 0."""
+class Wish(NamedTuple):
+    """One conversation to ask for: small, as there may be millions. `turn` counts those of one kind about one image."""
 
-    image: str
+    place: int
+    """Of the image among the captioned ones."""
     kind: AskedKind
     turn: int = 0
 
-    @property
-    def id(self) -> str:
-        """Id of the sample that comes of it; unique over wishes."""
-        return f"{self.image}-{self.kind}" + (f"-{self.turn + 1}" if self.turn else "")
+    def id(self, images: Sequence[str]) -> str:
+        """Id of the sample that comes of it; unique over wishes. `images` are the ids of the captioned images."""
+        return f"{images[self.place]}-{self.kind}" + (f"-{self.turn + 1}" if self.turn else "")
 
 
 def quotas(samples: int, mix: Mix) -> dict[AskedKind, int]:
@@ -36,21 +35,30 @@ def quotas(samples: int, mix: Mix) -> dict[AskedKind, int]:
 
 
 def choose(images: Sequence[str], samples: int, mix: Mix, seed: int) -> list[Wish]:
-    """So many wishes over the images, the same for the same seed.
+    """So many wishes over the images, the same for the same seed; their order mixes the kinds throughout.
 
-    An image's place depends on its id alone, so adding images to a set leaves most choices, and with them the
+    An image's rank depends on its id alone, so adding images to a set leaves most choices, and with them the
     ledger's answers, as they were. An image is asked about again in a kind only when all have been.
     """
-    wishes: list[Wish] = []
+    ranked: list[tuple[float, Wish]] = []
     for kind, quota in quotas(samples, mix).items():
-        turn = 0
-        while quota > 0:
-            chosen = sorted(images, key=lambda image: _place(seed, kind, turn, image))[:quota]
-            wishes += [Wish(image, kind, turn) for image in chosen]
-            quota -= len(chosen)
-            turn += 1
+        chosen = _chosen(images, kind, quota, seed)
+        ranked += (((number + 0.5) / quota, wish) for number, wish in enumerate(chosen))
+    # Whoever stops early, for want of money or because the teacher talks nonsense, has seen a fair part of each kind.
+    ranked.sort()
+    return [wish for _, wish in ranked]
+
+
+def _chosen(images: Sequence[str], kind: AskedKind, quota: int, seed: int) -> list[Wish]:
+    wishes: list[Wish] = []
+    turn = 0
+    while len(wishes) < quota:
+        ranks = [_rank(seed, kind, turn, image) for image in images]
+        order = sorted(range(len(images)), key=lambda place: (ranks[place], images[place]))
+        wishes += [Wish(place, kind, turn) for place in order[: quota - len(wishes)]]
+        turn += 1
     return wishes
 
 
-def _place(seed: int, kind: str, turn: int, image: str) -> bytes:
-    return hashlib.sha256(f"{seed}/{kind}/{turn}/{image}".encode()).digest()
+def _rank(seed: int, kind: str, turn: int, image: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{kind}/{turn}/{image}".encode()).digest()[:8], "big")

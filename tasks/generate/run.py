@@ -1,195 +1,106 @@
 """The stage generate: ask the teacher for conversations about images, from captions and boxes alone.
 
 Every answer is in the ledger before it is used, so a run that is stopped goes on where it was. What a reply must be
-stands in `parse`; a reply that fails is asked for again, with the reason, a bounded number of times.
+stands in `parse` and `checks`; a reply that fails is asked for again, with the reason, a bounded number of times.
+Nothing grows with the number of images but an index of ids and offsets: annotations are read again when they are
+wanted, and what has come of each wish waits on disk.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from configs.schema import GenerateConfig
-from model.records import IMAGE_TOKEN, AnnotatedImage, Sample, Turn
-from tasks.chat_records import Message
 from tasks.errors import DataError
-from tasks.generate.parse import Rejected, parse
+from tasks.generate.asking import Asking, Outcome, by_number
+from tasks.generate.attempt import Attempt, Judge
+from tasks.generate.checks.objects import Lexicon
+from tasks.generate.finish import write_set
+from tasks.generate.images import CaptionedImages
+from tasks.generate.kinds import KINDS
+from tasks.generate.languages.known import LANGUAGES
 from tasks.generate.plan import Wish, choose
-from tasks.generate.prompt import KINDS, Prompts, asking_again, detail_question, load_prompts, messages_for
-from tasks.image_files import read_annotations
-from tasks.ledger import Answer, Asker, Request
+from tasks.generate.prompt import Prompts, detail_question, load_prompts, messages_for
+from tasks.generate.spool import Spool
+from tasks.generate.statistics import Statistics
+from tasks.ledger import Asker, Tally
 from tasks.progress import Progress
 from tasks.stages import Built
 
-WAVE = 250
-"""Wishes taken through all their attempts together: a teacher that answers nonsense is left before all is paid for."""
-ATTEMPTS_A_TURN = 1000
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A wish on its way: the messages of the next attempt, and what came of the last."""
-
-    wish: Wish
-    question: str
-    messages: tuple[Message, ...]
-    attempts: int = 0
-    reply: str = ""
-    fault: Rejected | None = None
-
-    @property
-    def request(self) -> Request:
-        """The request of the next attempt."""
-        return Request(self.messages, self.wish.turn * ATTEMPTS_A_TURN + self.attempts)
-
-
-@dataclass
-class _Outcome:
-    """What has come of the wishes so far."""
-
-    samples: list[Sample] = field(default_factory=list)
-    rejected: list[_Asked] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.samples) + len(self.rejected)
-
-    def reasons(self) -> dict[str, int]:
-        """Rejected wishes by reason, most frequent first."""
-        counted = Counter(asked.fault.code for asked in self.rejected if asked.fault)
-        return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+TOP = 10
+"""Unsupported objects that the facts name."""
 
 
 def build_conversations(
-    folder: Path, images: Path, config: GenerateConfig, seed: int, asker: Asker, progress: Progress
+    folder: Path, images: Path, config: GenerateConfig, seed: int, asker: Asker | None, progress: Progress
 ) -> Built:
-    """Write `conversations.jsonl` and `rejected.jsonl` into `folder`, from the ImageSet in `images`.
+    """Write the files of a ConversationSet into `folder`, from the ImageSet in `images`.
 
-    Raises DataError when no image has a caption, or when more wishes are rejected than
-    `generate.max_rejected_share` allows (as soon as that is certain); EndpointError and BudgetExhausted as the asker
-    does. Answers that were paid for stay in the ledger in every case.
+    `asker` may be None where `generate.samples` is 0. Raises DataError when no image has a caption, or when more
+    wishes are rejected than `generate.max_rejected_share` allows (as soon as that is certain); EndpointError and
+    BudgetExhausted as the asker does. Answers that were paid for stay in the ledger in every case.
     """
-    prompts = load_prompts(config.prompts)
-    annotated = list(read_annotations(images))
-    captioned = {image.id: image for image in annotated if any(caption.strip() for caption in image.captions)}
-    if not captioned:
-        raise DataError("no image has a caption, so the teacher has nothing to write from; add captions to the data")
-    if len(captioned) < len(annotated):
-        progress.note(f"{len(annotated) - len(captioned)} images have no caption and are left out")
-    wishes = choose(sorted(captioned), config.samples, config.mix, seed)
-    outcome = _Outcome()
-    for start in range(0, len(wishes), WAVE):
-        first = [_first(wish, captioned, prompts) for wish in wishes[start : start + WAVE]]
-        _wave(first, config, asker, outcome, _Shown(progress, len(wishes), asker))
-        _check(outcome, len(wishes), config.max_rejected_share)
-    _write(folder, outcome)
-    return _built(outcome, asker, prompts, len(annotated) - len(captioned))
+    prompts = load_prompts(config.prompts or LANGUAGES[config.language].prompts, config.inputs)
+    if asker is None or config.samples == 0:
+        return _empty(folder, config, prompts)
+    with CaptionedImages(images) as captioned:
+        if not captioned.ids:
+            raise DataError("no image has a caption, so the teacher has nothing to write from; add captions to it")
+        if captioned.uncaptioned:
+            progress.note(f"{captioned.uncaptioned} images have no caption and are left out")
+        wishes = choose(captioned.ids, config.samples, config.mix, seed)
+        with Spool(folder, len(wishes)) as accepted, Spool(folder, len(wishes)) as rejected:
+            outcome = Outcome(len(wishes), accepted, rejected)
+            judge = Judge(LANGUAGES[config.language], Lexicon(config.language, captioned.categories), config.checks)
+            asking = Asking(asker, judge, config.max_attempts, config.max_rejected_share, outcome, progress)
+            asking.ask(_attempts(wishes, captioned, prompts))
+            statistics = _finish(folder, outcome, wishes, captioned.ids, config)
+        return _built(outcome, statistics, asker.model, asker.tally, prompts, captioned.uncaptioned)
 
 
-def build_nothing(folder: Path) -> Built:
-    """Write the files of a ConversationSet that holds nothing: all samples are given, and nobody is asked."""
-    for name in ("conversations.jsonl", "rejected.jsonl"):
-        (folder / name).write_text("", encoding="utf-8")
-    counts = ("samples", *KINDS, "turns", "rejected", "asked", "from_ledger", "input_tokens", "output_tokens")
-    return Built({str(name): 0 for name in counts}, {"usd_spent": 0.0, "usd_saved": 0.0})
+def _attempts(wishes: Sequence[Wish], images: CaptionedImages, prompts: Prompts) -> Iterator[Attempt]:
+    """The first attempt of each wish, made when it is wanted."""
+    for number, wish in enumerate(wishes):
+        image, identity = images.read(wish.place), wish.id(images.ids)
+        question = detail_question(prompts, identity) if wish.kind == "detail" else ""
+        messages = messages_for(prompts, wish.kind, image, wish.turn)
+        yield Attempt(number, identity, wish.kind, wish.turn, image, question, messages)
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """Progress over all wishes."""
-
-    progress: Progress
-    total: int
-    asker: Asker
-
-    def update(self, outcome: _Outcome) -> None:
-        """Show how far it is."""
-        used = self.asker.tally.used
-        money = {"usd": round(used.usd, 4)} if used.usd else {}
-        self.progress.update(len(outcome), self.total, rejected=len(outcome.rejected), **money)
+def _finish(
+    folder: Path, outcome: Outcome, wishes: Sequence[Wish], images: Sequence[str], config: GenerateConfig
+) -> Statistics:
+    order = sorted(range(len(wishes)), key=[wish.id(images) for wish in wishes].__getitem__)
+    kinds = [wish.kind for wish in wishes]
+    near = config.checks.near_duplicates
+    statistics = write_set(folder, outcome, order, kinds, LANGUAGES[config.language], near)
+    outcome.check(config.max_rejected_share)
+    return statistics
 
 
-def _first(wish: Wish, images: Mapping[str, AnnotatedImage], prompts: Prompts) -> _Asked:
-    question = detail_question(prompts, wish.id) if wish.kind == "detail" else ""
-    return _Asked(wish, question, messages_for(prompts, wish.kind, images[wish.image], wish.turn))
+def _empty(folder: Path, config: GenerateConfig, prompts: Prompts) -> Built:
+    with Spool(folder, 0) as none:
+        outcome = Outcome(0, none, none)
+        statistics = _finish(folder, outcome, (), (), config)
+        return _built(outcome, statistics, None, Tally(), prompts, 0)
 
 
-def _wave(pending: list[_Asked], config: GenerateConfig, asker: Asker, outcome: _Outcome, shown: _Shown) -> None:
-    """Ask for all of a wave, and again for what failed, until each is a sample or rejected."""
-    while pending:
-        again: list[tuple[int, _Asked]] = []
-        for position, answer in asker.ask([asked.request for asked in pending]):
-            tried = _tried(pending[position], answer)
-            if isinstance(tried, Sample):
-                outcome.samples.append(tried)
-            elif tried.attempts >= config.max_attempts:
-                outcome.rejected.append(tried)
-            else:
-                again.append((position, tried))
-            shown.update(outcome)
-        pending = [asked for _, asked in sorted(again, key=lambda item: item[0])]
-
-
-def _tried(asked: _Asked, answer: Answer) -> Sample | _Asked:
-    """The sample that an answer makes, or the wish with one attempt more behind it."""
-    if answer.reply is None:
-        fault = Rejected("endpoint", answer.failure or "no reply")
-        return replace(asked, attempts=asked.attempts + 1, fault=fault)
-    text = answer.reply.text
-    turns = parse(asked.wish.kind, text, asked.question, answer.reply.finish_reason)
-    if isinstance(turns, Rejected):
-        messages = asking_again(asked.messages, text, turns.told)
-        return replace(asked, attempts=asked.attempts + 1, fault=turns, reply=text, messages=messages)
-    return _sample(asked.wish, turns)
-
-
-def _sample(wish: Wish, turns: Sequence[Turn]) -> Sample:
-    """The turns with the image in front of the first."""
-    first, *others = turns
-    shown = Turn(role="human", text=f"{IMAGE_TOKEN}\n{first.text}")
-    return Sample(id=wish.id, image=wish.image, kind=wish.kind, conversations=(shown, *others))
-
-
-def _check(outcome: _Outcome, total: int, max_share: float) -> None:
-    if len(outcome.rejected) <= max_share * total:
-        return
-    reasons = ", ".join(f"{reason} {number}" for reason, number in outcome.reasons().items())
-    raise DataError(
-        f"{len(outcome.rejected)} of the {len(outcome)} conversations tried so far were rejected ({reasons}), which is "
-        f"above generate.max_rejected_share={max_share:g} of {total}; use another teacher or other prompts"
-    )
-
-
-def _write(folder: Path, outcome: _Outcome) -> None:
-    with (folder / "conversations.jsonl").open("w", encoding="utf-8") as lines:
-        lines.writelines(f"{sample.line()}\n" for sample in sorted(outcome.samples, key=lambda sample: sample.id))
-    with (folder / "rejected.jsonl").open("w", encoding="utf-8") as lines:
-        lines.writelines(f"{line}\n" for line in _rejections(outcome))
-
-
-def _rejections(outcome: _Outcome) -> Iterator[str]:
-    for asked in sorted(outcome.rejected, key=lambda asked: asked.wish.id):
-        fault = asked.fault or Rejected("unknown", "")
-        yield json.dumps(
-            {
-                "id": asked.wish.id, "kind": asked.wish.kind, "reason": f"{fault.code}: {fault.told}",
-                "reply": asked.reply, "attempts": asked.attempts,
-            },
-            ensure_ascii=False,
-        )
-
-
-def _built(outcome: _Outcome, asker: Asker, prompts: Prompts, uncaptioned: int) -> Built:
-    kinds = Counter(sample.kind for sample in outcome.samples)
-    tally = asker.tally
+def _built(
+    outcome: Outcome, statistics: Statistics, model: str | None, tally: Tally, prompts: Prompts, uncaptioned: int
+) -> Built:
+    kinds = statistics.kinds
+    samples = sum(kind.samples for kind in kinds.values())
     replies = tally.used + tally.saved
     counts: dict[str, int] = {
-        "samples": len(outcome.samples),
-        **{str(kind): kinds[kind] for kind in KINDS},
-        "turns": sum(len(sample.conversations) for sample in outcome.samples),
-        "rejected": len(outcome.rejected),
+        "samples": samples,
+        **{str(kind): kinds[kind].samples for kind in KINDS},
+        "turns": sum(kind.turns for kind in kinds.values()),
+        "rejected": outcome.reasons.total(),
+        "mended": sum(kind.mended for kind in kinds.values()),
         "images_without_captions": uncaptioned,
         "asked": tally.asked,
         "from_ledger": tally.from_ledger,
@@ -197,9 +108,25 @@ def _built(outcome: _Outcome, asker: Asker, prompts: Prompts, uncaptioned: int) 
         "output_tokens": replies.output_tokens,
     }
     return Built(counts, {
-        "teacher": asker.model,
+        "teacher": model,
+        "language": statistics.language,
         "prompts": prompts.digest,
-        "rejected_by_reason": dict(outcome.reasons()),
+        "rejected_by_reason": dict(by_number(outcome.reasons)),
+        "faults_by_reason": dict(by_number(outcome.faults)),
+        "unsupported_objects": _unsupported(statistics),
         "usd_spent": round(tally.used.usd, 6),
         "usd_saved": round(tally.saved.usd, 6),
+        "usd_per_accepted": round(replies.usd / samples, 6) if samples else 0.0,
     })
+
+
+def _unsupported(statistics: Statistics) -> JsonValue:
+    """Of each kind: the share of samples that speak of an unsupported object, how many a sample, the most frequent."""
+    return {
+        str(kind): {
+            "share": round(counts.with_unsupported / counts.samples, 4),
+            "mean": round(counts.unsupported_total / counts.samples, 4),
+            "top": dict(Counter(counts.unsupported).most_common(TOP)),
+        }
+        for kind, counts in statistics.kinds.items() if counts.samples
+    }

@@ -8,7 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.artifacts import ConversationSet, ImageSet
-from tasks.generate.run import build_conversations, build_nothing
+from tasks.generate.run import build_conversations
 from tasks.ledger import Budget
 from tasks.making import StageRun
 from tasks.progress import Progress
@@ -23,8 +23,8 @@ def generate(run: StageRun, spec: StageSpec[ConversationSet], images: ImageSet) 
 
     def build(folder: Path, progress: Progress) -> Built:
         config, seed = run.experiment.generate, run.experiment.seed
-        if config.teacher is None or config.samples == 0:
-            return build_nothing(folder)
+        if config.teacher is None:
+            return build_conversations(folder, run.local(images), config, seed, None, progress)
         budget = None if config.budget_usd is None else Budget(config.budget_usd, "generate.budget_usd")
         with run.asking(config.teacher, "teacher", budget) as asker:
             return build_conversations(folder, run.local(images), config, seed, asker, progress)

@@ -18,6 +18,7 @@ from tasks.tracker import dotted
 WHOLE = {"avg", "all"}
 CHOICES = re.compile(r"\(([A-E])\) (.*?)(?= \([A-E]\) |$)")
 LETTERED = re.compile(r"([A-E])\. (.*)")
+IMAGE_ID = re.compile(r'\{"id": ?"([^"]+)"')
 CLOSING = "Answer with the option's letter"
 
 
@@ -96,7 +97,7 @@ def read_reviews(evaluation: Path, benchmark: str = "llava_bench") -> tuple[Revi
 
 def read_curve(stage: str, metrics: Path, facts: Mapping[str, str] | None = None) -> Curve:
     """The loss by step out of a Checkpoint's metrics.jsonl."""
-    points = [_Point.model_validate_json(line) for line in _lines(metrics)]
+    points = [_Point.model_validate_json(line) for line in lines_of(metrics)]
     return Curve(stage=stage, points=tuple((point.step, point.loss) for point in points), facts=dict(facts or {}))
 
 
@@ -105,10 +106,10 @@ def read_conversations(conversations: Path, images: Path, shown: int = 6) -> Con
 
     `conversations` and `images` are the folders of the ConversationSet and the ImageSet.
     """
-    samples = [Sample.model_validate_json(line) for line in _lines(conversations / "conversations.jsonl")]
-    rejections = [_Rejection.model_validate_json(line) for line in _lines(conversations / "rejected.jsonl")]
+    samples = [Sample.model_validate_json(line) for line in lines_of(conversations / "conversations.jsonl")]
+    rejections = [_Rejection.model_validate_json(line) for line in lines_of(conversations / "rejected.jsonl")]
     chosen = _spread(samples, shown)
-    pictures = _pictures_of(images, {sample.image for sample in chosen if sample.image})
+    pictures = pictures_of(images, {sample.image for sample in chosen if sample.image})
     rejected = Counter(rejection.reason.partition(":")[0] for rejection in rejections)
     return Conversations(
         accepted=len(samples),
@@ -196,7 +197,7 @@ def _image(evaluation: Path, example: _Example) -> Path | None:
 
 def _examples(evaluation: Path, benchmark: str) -> list[_Example]:
     path = evaluation / "examples" / f"{benchmark}.jsonl"
-    return [_Example.model_validate_json(line) for line in _lines(path)]
+    return [_Example.model_validate_json(line) for line in lines_of(path)]
 
 
 def _spread(samples: list[Sample], shown: int) -> list[Sample]:
@@ -207,19 +208,21 @@ def _spread(samples: list[Sample], shown: int) -> list[Sample]:
     return [queue[at] for at in range(each) for queue in queues if at < len(queue)][:shown]
 
 
-def _pictures_of(images: Path, wanted: set[str]) -> dict[str, bytes]:
+def pictures_of(images: Path, wanted: set[str]) -> dict[str, bytes]:
+    """The bytes of some images of an ImageSet, by id."""
     with ImageFiles(images) as files:
         return {image.id: files.read(image) for image in _records_of(images, wanted)}
 
 
 def _records_of(images: Path, wanted: set[str]) -> Iterator[AnnotatedImage]:
-    for line in _lines(images / "annotations.jsonl"):
+    for line in lines_of(images / "annotations.jsonl"):
         # Only the few lines that matter are parsed: a set may hold a million images.
-        if any(f'"{identity}"' in line for identity in wanted):
+        if (found := IMAGE_ID.match(line)) and found[1] in wanted:
             yield AnnotatedImage.model_validate_json(line)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def lines_of(path: Path) -> Iterator[str]:
+    """The lines of a file that are not blank; none where there is no file."""
     if not path.exists():
         return
     with path.open(encoding="utf-8") as handle:

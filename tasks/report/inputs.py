@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tasks.artifacts import Frozen
+from tasks.report.data_review import DataReview
 
 
 class Score(Frozen):
@@ -169,6 +170,8 @@ class ReportInput(Frozen):
     benchmarks: tuple[Benchmark, ...] = ()
     curves: tuple[Curve, ...] = ()
     conversations: Conversations = Conversations()
+    review: DataReview | None = None
+    """What goes onto a page of its own, beside the report."""
     answers: tuple[Answer, ...] = ()
     """Any number; the report chooses."""
     reviews: tuple[Review, ...] = ()

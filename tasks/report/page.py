@@ -13,11 +13,14 @@ from markupsafe import Markup
 from tasks.report import words
 from tasks.report.charts import loss_chart
 from tasks.report.choose import answers_to_show, reviews_to_show
+from tasks.report.data_review import REVIEW, DataReview
 from tasks.report.inputs import Answer, Benchmark, Compared, Curve, Decision, ReportInput, Score
 from tasks.report.pictures import picture
 
 TEMPLATES = Path(__file__).with_name("templates")
 FARTHEST = 25.0
+IN_REVIEW = 200
+"""Longest side in pixels of an image in the review, which has many."""
 
 
 class Tile(NamedTuple):
@@ -54,8 +57,20 @@ class Chart(NamedTuple):
 
 
 def write_report(path: Path, report: ReportInput) -> None:
-    """Write the page. The same input gives the same bytes."""
+    """Write the page, and the review of the data beside it. The same input gives the same bytes."""
     path.write_text(render(report), encoding="utf-8")
+    if report.review is not None:
+        write_review(path.with_name(REVIEW), report.review)
+
+
+def write_review(path: Path, review: DataReview) -> None:
+    """Write the review of the data. The same input gives the same bytes."""
+    path.write_text(render_review(review), encoding="utf-8")
+
+
+def render_review(review: DataReview) -> str:
+    """The review of the data as text."""
+    return _environment().get_template("review.html.jinja").render(review=review, longest=IN_REVIEW)
 
 
 def render(report: ReportInput) -> str:
@@ -72,6 +87,7 @@ def render(report: ReportInput) -> str:
         outcomes=_outcomes(report.answers),
         reviews=reviews_to_show(report.reviews),
         reach=_reach(report.decision),
+        review_page=REVIEW,
     )
 
 

@@ -122,7 +122,7 @@ def test_an_override_of_what_a_yaml_alias_names_leaves_its_anchor_alone() -> Non
     assert loaded.generate.teacher.max_tokens != 32
 
 
-def test_conversations_need_somebody_to_write_them() -> None:
-    with pytest.raises(ConfigError, match="samples above 0 need a teacher"):
-        load_experiment("llava_v1_5_7b", ["generate.samples=5"])
-    assert load_experiment("llava_v1_5_7b").generate.teacher is None
+def test_samples_need_somebody_to_ask() -> None:
+    with pytest.raises(ConfigError, match="need a teacher"):
+        load_experiment("shapes", ["generate.teacher=null"])
+    assert load_experiment("shapes", ["generate.teacher=null", "generate.samples=0"]).generate.teacher is None

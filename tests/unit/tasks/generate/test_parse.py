@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tasks.generate.kinds import AskedKind
 from tasks.generate.parse import LONGEST_ANSWER, Rejected, parse
-from tasks.generate.prompt import AskedKind
 
 GOOD = "Question:\nWhat colour is it?\n===\nAnswer:\nIt is red.\n===\nQuestion:\nHow many?\n===\nAnswer:\nTwo."
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from configs.schema import Given, Inputs
 from model.records import AnnotatedImage, Box
 from tasks.errors import ConfigError
+from tasks.generate.kinds import KINDS, AskedKind
+from tasks.generate.languages.english import ENGLISH
 from tasks.generate.parse import Rejected, parse
 from tasks.generate.prompt import (
     FOLDER,
-    KINDS,
-    AskedKind,
     asking_again,
     context,
     detail_question,
@@ -33,6 +34,17 @@ IMAGE = AnnotatedImage(
 def test_context_is_captions_then_a_blank_line_then_boxes_with_three_decimals() -> None:
     assert context(["A dog.", "Grass."], [DOG]) == "A dog.\nGrass.\n\ndog: [0.100, 0.250, 0.333, 1.000]"
     assert context(["A dog."], []) == "A dog."
+
+
+@pytest.mark.parametrize("name", ["default", "default_zh"])
+@pytest.mark.parametrize("given", ["captions", "captions_and_boxes"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_system_message_speaks_of_what_is_given(name: str, given: Given, kind: AskedKind) -> None:
+    prompts = load_prompts(name, Inputs(conversation=given, detail=given, complex=given))
+    system, *examples = prompts.before[kind]
+    assert ("[x1, y1, x2, y2]" in system.content) == (given == "captions_and_boxes")
+    if given == "captions":
+        assert not any(": [0." in message.content for message in examples)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,11 +87,11 @@ def test_the_examples_obey_the_rules_that_replies_are_held_to(kind: AskedKind) -
 
 def test_the_digest_follows_every_file(tmp_path: Path) -> None:
     shutil.copytree(FOLDER / "default", tmp_path / "mine")
-    before = load_prompts("mine", tmp_path).digest
+    before = load_prompts("mine", folder=tmp_path).digest
     assert before == load_prompts("default").digest
     shot = tmp_path / "mine" / "detail" / "shot_1_user.txt"
     shot.write_text(shot.read_text("utf-8") + "x", "utf-8")
-    assert load_prompts("mine", tmp_path).digest != before
+    assert load_prompts("mine", folder=tmp_path).digest != before
 
 
 def test_an_unknown_set_is_named_with_those_there_are() -> None:
@@ -92,7 +104,7 @@ def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
     shutil.copytree(FOLDER / "default", tmp_path / "mine")
     (tmp_path / "mine" / missing).unlink()
     with pytest.raises(ConfigError, match=missing.replace(".", r"\.")):
-        load_prompts("mine", tmp_path)
+        load_prompts("mine", folder=tmp_path)
 
 
 def test_detail_questions_are_drawn_by_the_sample_and_all_occur() -> None:
@@ -104,7 +116,7 @@ def test_detail_questions_are_drawn_by_the_sample_and_all_occur() -> None:
 
 def test_asking_again_tells_the_reason_after_the_reply() -> None:
     messages = messages_for(load_prompts("default"), "complex", IMAGE)
-    again = asking_again(messages, "Hm.", "it is no question")
+    again = asking_again(messages, "Hm.", ENGLISH.complaint("no question", "it is no question"))
     assert again[: len(messages)] == messages
     assert [message.role for message in again[len(messages) :]] == ["assistant", "user"]
     assert "it is no question" in again[-1].content

@@ -12,8 +12,10 @@ import pytest
 
 from model.records import AnnotatedImage, Box
 from tasks.chat_records import Message
+from tasks.generate.kinds import KINDS, AskedKind
+from tasks.generate.languages.english import ENGLISH
 from tasks.generate.parse import Rejected, parse
-from tasks.generate.prompt import KINDS, AskedKind, asking_again, load_prompts, messages_for
+from tasks.generate.prompt import asking_again, load_prompts, messages_for
 from tasks.scripted.teacher import answer
 from tasks.world.answering import claims
 from tasks.world.captions import captions
@@ -136,7 +138,7 @@ def test_a_complaint_gets_another_reply_about_the_same_picture() -> None:
     scene = SCENES[1]
     messages = messages_for(PROMPTS, "conversation", image(scene))
     first = answer(messages)
-    second = answer(asking_again(messages, first, "it is dull"))
+    second = answer(asking_again(messages, first, ENGLISH.complaint("dull", "it is dull")))
     assert second != first
     assert not isinstance(parse("conversation", second, ""), Rejected)
 

@@ -1,0 +1,1 @@
+"""Checks of replies and of whole sets of conversations, beyond the form of a reply."""
