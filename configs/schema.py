@@ -299,6 +299,10 @@ class LlavaBenchConfig(Knobs):
     max_new_tokens: PositiveInt = 96
     max_failed_share: Share = 0.2
     """Above this share of failed judgements the score is withheld."""
+    judge_runs: PositiveInt = 1
+    """How often the judge reads every answer; the score is the mean over its runs, with their standard deviation."""
+    swap: bool = False
+    """Have every answer judged in both orders, reference first and answer first, and take the mean of both."""
     limit: PositiveInt | None = None
 
 

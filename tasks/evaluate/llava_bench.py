@@ -70,16 +70,19 @@ def load_bench(questions: Path, context: Path, references: Path) -> list[BenchQu
     return found
 
 
-def judge_prompt(question: BenchQuestion, answer: str, rule: str, role: str = "Assistant") -> str:
-    """What the judge is asked, block by block as published."""
+def judge_prompt(
+    question: BenchQuestion, answer: str, rule: str, role: str = "Assistant", *, swapped: bool = False
+) -> str:
+    """What the judge is asked, block by block as published; swapped, the answer stands before the reference."""
+    first, second = (answer, question.reference) if swapped else (question.reference, answer)
     captions = "\n".join(question.context.captions)
     context = f"[Context]\n{captions}\n\n"
     if question.context.boxes is not None:
         context += "\n".join(f"{category}: {list(box)}" for category, box in question.context.boxes) + "\n\n"
     return (
         f"{context}[Question]\n{question.text}\n\n"
-        f"[{role} 1]\n{question.reference}\n\n[End of {role} 1]\n\n"
-        f"[{role} 2]\n{answer}\n\n[End of {role} 2]\n\n"
+        f"[{role} 1]\n{first}\n\n[End of {role} 1]\n\n"
+        f"[{role} 2]\n{second}\n\n[End of {role} 2]\n\n"
         f"[System]\n{rule}\n\n"
     )
 

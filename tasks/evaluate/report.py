@@ -27,6 +27,8 @@ class Score(Frozen):
     """Examples it was computed from: failed judgements are not among them, unparsed answers are (as wrong)."""
     right: int | None = None
     """How many of them were right, where examples are right or wrong."""
+    std: float | None = None
+    """Standard deviation (n - 1) of the score over several runs of the judge; `value` is their mean."""
     random: float | None = None
     """What guessing among the choices would score."""
     blind: float | None = None
@@ -78,6 +80,19 @@ def flat(benchmark: BenchmarkReport) -> Iterator[tuple[str, float]]:
     yield from benchmark.rates.items()
 
 
+class Judged(Frozen):
+    """One judgement of an answer among several."""
+
+    run: int
+    """Counts from 1."""
+    swapped: bool
+    """The answer stood before the reference."""
+    scores: tuple[float, float] | None
+    """Of the reference and of the answer, whichever stood first."""
+    words: str
+    attempts: int
+
+
 class Answered(Frozen):
     """One answer of the model and what came of it.
 
@@ -91,11 +106,13 @@ class Answered(Frozen):
     reason: str | None = None
     """Why there is no choice or no judgement."""
     scores: tuple[float, float] | None = None
-    """The judge's scores of the reference and of this answer."""
+    """The judge's scores of the reference and of this answer; their means where it judged several times."""
     words: str | None = None
     """The judge's reply in full; of a failed judgement the last one."""
     attempts: int | None = None
     """How often the judge was asked."""
+    judgements: tuple[Judged, ...] = ()
+    """Every judgement, where there are several."""
 
 
 class Example(Frozen):

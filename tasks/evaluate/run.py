@@ -47,7 +47,7 @@ def build_evaluation(
     judge_rules = load_rules(rules)
     times = 2 if config.blind else 1
     first = 0 if questions is None else len(questions.problems) + (times - 1) * len(questions.images)
-    second = 0 if bench is None else 2 * times * len(bench.questions)
+    second = 0 if bench is None else run_llava_bench.work(bench, config)
     parts: dict[str, Part] = {}
     if questions is not None:
         shown = _shown(progress, 0, first + second, run_scienceqa.NAME)
