@@ -12,8 +12,6 @@ from configs.settings import Settings
 from tasks.artifacts import digest_of
 from tasks.errors import DataError
 
-SCIENCEQA, LLAVA_BENCH = "scienceqa", "llava_bench"
-
 
 def source_root(experiment: Experiment, settings: Settings) -> Path | None:
     """The folder of the experiment's data; None where the project makes them. Raises DataError if it is not there."""
@@ -24,10 +22,11 @@ def source_root(experiment: Experiment, settings: Settings) -> Path | None:
 def outside_benchmarks(experiment: Experiment, settings: Settings) -> dict[str, Path]:
     """Folders of the benchmarks that did not come with the images. Raises DataError if one is not there."""
     evaluate = experiment.evaluate
-    named = {
-        SCIENCEQA: evaluate.scienceqa.root if evaluate.scienceqa else None,
-        LLAVA_BENCH: evaluate.llava_bench.root if evaluate.llava_bench else None,
+    parts = {
+        "scienceqa": evaluate.scienceqa, "llava_bench": evaluate.llava_bench,
+        "pope": evaluate.pope, "mme": evaluate.mme,
     }
+    named = {name: part.root for name, part in parts.items() if part is not None}
     return {name: resolve(root, experiment, settings) for name, root in named.items() if root is not None}
 
 

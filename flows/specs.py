@@ -119,7 +119,13 @@ class Specs:
     def evaluate(self, instructed: Checkpoint, images: ImageSet) -> StageSpec[EvalReport]:
         """What the benchmarks say of the checkpoint."""
         evaluate = self.experiment.evaluate.model_dump(
-            mode="json", exclude={"scienceqa": {"root": True}, "llava_bench": {"root": True, "judge": HANDLING}}
+            mode="json",
+            exclude={
+                "scienceqa": {"root": True, "ensemble": {"budget_usd": True, "llm": HANDLING}},
+                "llava_bench": {"root": True, "judge": HANDLING},
+                "pope": {"root"},
+                "mme": {"root"},
+            },
         )
         config: JsonValue = {
             "seed": self.experiment.seed,

@@ -37,12 +37,41 @@ class Score(Frozen):
     blind_high: float | None = None
 
 
+class EnsembleReport(Frozen):
+    """The model and a text-only LLM together, on the questions of a benchmark."""
+
+    scheme: str
+    rows: dict[str, dict[str, Score]]
+    """model, llm and the scheme, each with the rows of the benchmark."""
+    branches: dict[str, int]
+    """By which rule an answer was taken, and how often."""
+    right: dict[str, int]
+    """How many of them were right."""
+    guesses: dict[str, int]
+    """Questions on which the model had no answer, and those on which the seeded guess then decided."""
+    oracle: Score
+    """Either of both right: the upper bound of any choice between them."""
+    difference: Score
+    """The ensemble less the model alone, in percent points, with its paired interval."""
+    p_value: float
+    """McNemar, exact, the ensemble against the model alone."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """What the LLM was asked: questions, second queries, and how many had no answer."""
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    published: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Published results on the official test split, in percent per row."""
+    comparable: bool = False
+    """The questions are those of the published rows."""
+
+
 class BenchmarkReport(Frozen):
     """One benchmark: a score per group, what went wrong, and all settings that the figures depend on."""
 
     rows: dict[str, Score]
     """Group to score; the whole set is `avg` (ScienceQA) or `all` (LLaVA-Bench)."""
     topics: dict[str, Score] = Field(default_factory=dict)
+    measures: dict[str, Score] = Field(default_factory=dict)
+    """Further figures by "row/measure": random/f1, perception/acc+. In percent; MME's scores are sums of percents."""
     rates: dict[str, float] = Field(default_factory=dict)
     """Shares in percent: unparsed, missing, failed."""
     counts: dict[str, int] = Field(default_factory=dict)
@@ -50,6 +79,7 @@ class BenchmarkReport(Frozen):
     """Extraction rule, prompt format, judge, digest of the judge rules, seeds, confidence."""
     notes: tuple[str, ...] = ()
     """One sentence each: what a reader of the figures must know."""
+    ensemble: EnsembleReport | None = None
 
 
 class Report(Frozen):
@@ -74,10 +104,18 @@ def flat(benchmark: BenchmarkReport) -> Iterator[tuple[str, float]]:
             yield name, score.value
         if score.blind is not None:
             yield f"{name}_blind", score.blind
+    yield from ((name, score.value) for name, score in benchmark.measures.items() if score.value is not None)
     whole = benchmark.rows.get("avg")
     if whole is not None and whole.random is not None:
         yield "random", whole.random
     yield from benchmark.rates.items()
+    if benchmark.ensemble is not None:
+        together = benchmark.ensemble.rows[benchmark.ensemble.scheme]
+        yield from (
+            (f"{name}_{benchmark.ensemble.scheme}", row.value)
+            for name, row in together.items()
+            if row.value is not None
+        )
 
 
 class Judged(Frozen):

@@ -22,6 +22,7 @@ from tasks.ingest.quarantine import check_share, reasons_of
 from tasks.ingest.records import Quarantined, RawImage, is_inside
 from tasks.progress import Progress
 from tasks.stages import Built
+from tasks.world.pope import write_pope
 from tasks.world.scene import HELD_OUT
 from tasks.world.testsets import write_coco, write_llava_bench, write_scienceqa
 
@@ -69,6 +70,8 @@ def _build_shapes(folder: Path, source: ShapesSource, limits: ImageLimits, progr
         benchmarks / "scienceqa", source.seed, source.scienceqa_train, source.scienceqa_test, progress=progress
     )
     write_llava_bench(benchmarks / "llava_bench", source.seed, source.bench_images)
+    if source.pope_images:
+        write_pope(benchmarks / "pope", source.seed, source.pope_images)
     added = {"scienceqa_train": source.scienceqa_train, "scienceqa_test": source.scienceqa_test}
     return Built(built.counts | added | {"bench_images": source.bench_images}, built.facts)
 

@@ -1,4 +1,4 @@
-"""Several runs of a judge give mean and deviation, both orders cancel a judge's favour for a place, failures stay out."""
+"""Several runs of a judge give mean and deviation, both orders cancel its favour for a place, failures stay out."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def test_an_order_without_judgement_leaves_the_answer_without_scores_in_that_run
 
 
 def test_rows_are_the_mean_over_runs_with_their_deviation() -> None:
-    judged = [("conv", verdict((8, 4), (8, 6))), ("conv", verdict((8, 8), (8, 8))), ("detail", verdict((10, 5), (5, 5)))]
+    conv = [("conv", verdict((8, 4), (8, 6))), ("conv", verdict((8, 8), (8, 8)))]
+    judged = [*conv, ("detail", verdict((10, 5), (5, 5)))]
     rows = rows_of_runs(judged)
     # conv: 12 of 16 and 14 of 16; all: 17 of 26 and 19 of 21.
     assert rows["conv"].value == pytest.approx(100 * (12 / 16 + 14 / 16) / 2)
