@@ -176,6 +176,26 @@ def history(model: Model = "llavaflow", as_json: Json = False) -> None:
 
 
 @app.command()
+def compare(
+    model_a: Annotated[str, typer.Argument(help="Folder or uri of an evaluation, id of a run, version or alias.")],
+    model_b: Annotated[str, typer.Argument(help="The other one, to be compared with it.")],
+    html: Annotated[str | None, typer.Option("--html", help="Where the page goes; by default beside the runs.")] = None,
+    confidence: Annotated[float, typer.Option("--confidence", min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+    model: Model = "llavaflow", as_json: Json = False,
+) -> None:
+    """Two evaluated models on the same examples: differences, how sure they are, and which examples flipped."""
+    from configs.settings import Settings
+    from flows.compare import compare_models
+
+    made = compare_models((model_a, model_b), Settings(), lambda: _registry(model), html, confidence)
+    if as_json:
+        _print_json(made.json())
+    else:
+        for part in made.tables():
+            _print(part)
+
+
+@app.command()
 def rollback(
     to: Annotated[str | None, typer.Option("--to", help="Version to go back to; default is the one before.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the trail.")] = "",
