@@ -15,6 +15,7 @@ from flows.outcome import Ending, StageRecord, look_of, shown_path
 from flows.run import Run
 from tasks.artifacts import Checkpoint, EvalReport
 from tasks.report.collect import read_answers, read_benchmarks, read_conversations, read_curve, read_reviews
+from tasks.report.evaluation import read_details
 from tasks.report.inputs import Compared, Curve, Decision, Reason, ReportInput, Stage
 from tasks.report.words import count
 
@@ -56,6 +57,7 @@ def page_of(spine: Spine, decided: Decided) -> ReportInput:
         conversations=read_conversations(run.local(spine.conversations), run.local(spine.images)),
         answers=read_answers(evaluation),
         reviews=read_reviews(evaluation),
+        details=read_details(evaluation),
         stages=tuple(stage_of(record) for record in run.records.values()),
         usd=sum(spent) if spent else None,
         environment=environment_of(run),

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tasks.artifacts import Frozen
+from tasks.report.evaluation_inputs import EvaluationDetails
 
 
 class Score(Frozen):
@@ -173,6 +174,7 @@ class ReportInput(Frozen):
     """Any number; the report chooses."""
     reviews: tuple[Review, ...] = ()
     """Any number; the report chooses."""
+    details: EvaluationDetails = EvaluationDetails()
     stages: tuple[Stage, ...] = ()
     usd: float | None = None
     environment: dict[str, str] = Field(default_factory=dict)
