@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from configs.errors import LlavaflowError
+from flows.bench import app as bench
 from flows.score import app as score
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False,
 )
 app.add_typer(score, name="score")
+app.add_typer(bench, name="bench")
 
 Experiment = Annotated[str, typer.Argument(help="Id of an experiment, or path of a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one knob.")]
