@@ -12,8 +12,12 @@ from PIL import Image
 from configs.settings import Settings
 from flows.compare import compare_models, find
 from tasks.errors import LlavaflowError, ScoringError
+from tasks.progress import Silent
 from tasks.register.registry import MlflowRegistry
+from tasks.register.run import register_model
 from tests.fakes.evaluations import evaluation
+from tests.fakes.mlflow_store import fresh_store
+from tests.unit.tasks.register.test_registry import candidate, checkpoint
 from tests.unit.tasks.report.test_page import Page
 
 
@@ -131,3 +135,20 @@ def test_a_folder_that_is_no_evaluation_and_an_unreadable_image(
         image.write_bytes(b"broken")
     page = compare_models(two, settings, nowhere, None).page.read_text()
     assert "no image" in page
+
+
+def test_registered_versions_are_compared_by_their_own_evaluations(
+    two: tuple[str, str], settings: Settings, tmp_path: Path
+) -> None:
+    registry = MlflowRegistry(fresh_store(tmp_path / "mlflow"), "llavaflow", "champion")
+    for name, folder in zip("ab", two, strict=True):
+        register_model(
+            registry, candidate(registry, name), checkpoint(tmp_path / "checkpoint"), Path(folder), "", {}, Silent()
+        )
+    registry.set_champion("1")
+    made = compare_models(("champion", "models:/llavaflow/2"), settings, lambda: registry, None)
+    assert (made.comparison.first, made.comparison.second) == ("version 1", "version 2")
+    assert [flip.gain for flip in made.comparison.benchmarks[0].flips] == [-1.0, -1.0, 1.0]
+    assert "no image" in made.page.read_text()  # the registry keeps none, and the store here never had them
+    with pytest.raises(LlavaflowError, match="version 9"):
+        compare_models(("9", two[0]), settings, lambda: registry, None)
