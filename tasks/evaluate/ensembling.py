@@ -17,7 +17,7 @@ from model.questions import Problem, PromptFormat, prompt_of, target_of
 from tasks.artifacts import Frozen, digest_of
 from tasks.chat_records import Failure, Message, Reply
 from tasks.errors import DataError
-from tasks.evaluate.ensemble import Ensemble, Scheme, combine, differing, p_value
+from tasks.evaluate.ensemble import Branch, Ensemble, Scheme, combine, differing, p_value
 from tasks.evaluate.extraction import Rule, parse_answer
 from tasks.evaluate.json_files import read_text
 from tasks.evaluate.published import published_rows
@@ -149,6 +149,7 @@ def _report(
     counts: dict[str, int],
 ) -> EnsembleReport:
     problems, config = prepared.problems, prepared.config
+    guessed = guessed_pids(model, result)
     parts = (("model", model), ("llm", llm), (scheme.value, result.marked))
     return EnsembleReport(
         scheme=scheme.value,
@@ -158,8 +159,9 @@ def _report(
         guesses=result.guesses,
         oracle=_share(result.oracle, len(problems), prepared.confidence),
         difference=_difference(result.marked, model, prepared),
+        difference_read=_difference(_without(result.marked, guessed), model, prepared),
         p_value=p_value(result.marked, model),
-        counts=counts,
+        counts=counts | {"guesses right": sum(result.marked[pid].outcome is Outcome.RIGHT for pid in guessed)},
         settings={
             "llm": config.llm.model_dump(include={"kind", "model", "temperature", "max_tokens"}),
             "rule": prepared.rule.value,
@@ -171,6 +173,17 @@ def _report(
         published=published_rows(),
         comparable=is_test_split(problems),
     )
+
+
+def guessed_pids(model: Mapping[str, Marked], result: Ensemble) -> set[str]:
+    """Questions whose answer in the end is a seeded guess: the model had none, and its answer was to count."""
+    own = {Branch.LLM_FAILED, Branch.REQUERY_FAILED, Branch.REQUERY_MISSING}
+    return {pid for pid, branch in result.taken.items() if branch in own and model[pid].choice is None}
+
+
+def _without(marked: Mapping[str, Marked], pids: set[str]) -> dict[str, Marked]:
+    """The same outcomes, those of some questions taken for unparsed."""
+    return {pid: Marked(Outcome.UNPARSED) if pid in pids else answer for pid, answer in marked.items()}
 
 
 def write_combined(folder: Path, combined: Sequence[Combined]) -> None:

@@ -53,6 +53,8 @@ class EnsembleReport(Frozen):
     """Either of both right: the upper bound of any choice between them."""
     difference: Score
     """The ensemble less the model alone, in percent points, with its paired interval."""
+    difference_read: Score
+    """The same with the seeded guesses counted as wrong: what was gained by reading alone, luck aside."""
     p_value: float
     """McNemar, exact, the ensemble against the model alone."""
     counts: dict[str, int] = Field(default_factory=dict)

@@ -52,6 +52,7 @@ class _Ensemble(_File):
     right: dict[str, int]
     oracle: _Score
     difference: _Score
+    difference_read: _Score
     p_value: float
     counts: dict[str, int] = Field(default_factory=dict)
     guesses: dict[str, int] = Field(default_factory=dict)
@@ -121,7 +122,6 @@ def _ensemble(name: str, part: _Ensemble) -> EnsembleTable:
     paper = [
         EnsembleRow(name=row, cells=_cells(dict(values)), published=True) for row, values in part.published.items()
     ]
-    difference = part.difference
     facts = {key: value for key, value in dotted(part.settings) if value not in {"", "null"}}
     counts = {key: str(count) for key, count in (part.counts | part.guesses).items()}
     return EnsembleTable(
@@ -131,9 +131,14 @@ def _ensemble(name: str, part: _Ensemble) -> EnsembleTable:
             for branch, count in part.branches.items()
         ),
         oracle=part.oracle.value,
-        difference=(difference.value or 0.0, difference.low or 0.0, difference.high or 0.0), p_value=part.p_value,
+        difference=_bounded(part.difference), difference_read=_bounded(part.difference_read), p_value=part.p_value,
+        guesses=part.guesses.get("decided by a guess", 0), guesses_right=part.counts.get("guesses right", 0),
         facts=counts | facts, comparable=part.comparable,
     )
+
+
+def _bounded(score: _Score) -> tuple[float, float, float]:
+    return score.value or 0.0, score.low or 0.0, score.high or 0.0
 
 
 def _cells(values: dict[str, float | None]) -> tuple[float | None, ...]:

@@ -66,6 +66,11 @@ class EnsembleTable(Frozen):
     oracle: float | None
     difference: tuple[float, float, float]
     """Ensemble less the model alone, in points, with its interval."""
+    difference_read: tuple[float, float, float]
+    """The same with seeded guesses counted as wrong."""
+    guesses: int
+    """Answers that are seeded guesses."""
+    guesses_right: int
     p_value: float
     facts: dict[str, str] = Field(default_factory=dict)
     comparable: bool = False

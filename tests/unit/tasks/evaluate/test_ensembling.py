@@ -61,6 +61,9 @@ def test_the_llm_is_asked_again_only_where_it_differs_and_with_both_answers(tmp_
     assert report.branches == {Branch.AGREE: 1, Branch.LLM_FAILED: 2, Branch.REQUERY: 1}
     assert report.guesses == {"model has no answer": 1, "decided by a guess": 1}
     assert report.counts["second queries"] == 1
+    # The guess on the question that nobody answered is no gain by reading, whether it was lucky or not.
+    assert report.counts["guesses right"] == (combined[PLAIN].outcome == "right")
+    assert report.difference_read.value == 25.0
     assert report.rows["llm"]["avg"].right == 2
     right = sum(row.outcome == "right" for row in combined.values())
     assert report.rows["judge"]["avg"].right == right >= 3
