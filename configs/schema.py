@@ -35,6 +35,8 @@ class ShapesSource(Knobs):
     scienceqa_test: PositiveInt = 600
     bench_images: PositiveInt = 30
     """Images of the LLaVA-Bench-layout set; each gets three questions, one a category, as in LLaVA-Bench (COCO)."""
+    pope_images: Annotated[int, Field(ge=0)] = 0
+    """Images of the POPE-layout set, asked about in each of its three subsets; 0 for no such set."""
 
 
 class CocoSource(Knobs):
@@ -388,6 +390,19 @@ class TrainConfig(Knobs):
 # ---------------------------------------------------------------------------------------------------- evaluation
 
 
+class EnsembleConfig(Knobs):
+    """The paper's ensemble of the model with a text-only LLM, on the same questions."""
+
+    llm: Endpoint
+    scheme: Literal["complement", "judge"] = "judge"
+    """complement: the LLM's answer, the model's where it has none. judge: where they differ the LLM is asked again."""
+    rule: Literal["llava", "scienceqa-official", "lenient"] | None = None
+    """How texts become choices; without it, as the questions' own rule. The paper's is scienceqa-official."""
+    shots: Annotated[int, Field(ge=0, le=16)] = 2
+    """Solved questions of the training split that the LLM is shown first, without images; 2 in the paper."""
+    budget_usd: Annotated[float, Field(ge=0.0)] | None = None
+
+
 class ScienceQAConfig(Knobs):
     """ScienceQA layout: problems.json, pid_splits.json, images. Without `root`: the set that came with the images."""
 
@@ -401,6 +416,7 @@ class ScienceQAConfig(Knobs):
     rule: Literal["llava", "scienceqa-official", "lenient"] = "llava"
     max_new_tokens: PositiveInt = 32
     limit: PositiveInt | None = None
+    ensemble: EnsembleConfig | None = None
 
 
 class LlavaBenchConfig(Knobs):
@@ -417,7 +433,42 @@ class LlavaBenchConfig(Knobs):
     max_new_tokens: PositiveInt = 96
     max_failed_share: Share = 0.2
     """Above this share of failed judgements the score is withheld."""
+    judge_runs: PositiveInt = 1
+    """How often the judge reads every answer; the score is the mean over its runs, with their standard deviation."""
+    swap: bool = False
+    """Have every answer judged in both orders, reference first and answer first, and take the mean of both."""
     limit: PositiveInt | None = None
+
+
+class PopeConfig(Knobs):
+    """POPE: is this object in the image? Files as published, one a subset. Without `root`: the set of the images."""
+
+    root: str | None = None
+    annotations: str = "coco_pope_{subset}.json"
+    """One JSON object a line: question_id, image, text, label. `{subset}` is random, popular or adversarial."""
+    images: str = "images"
+    rule: Literal["llava", "strict"] = "llava"
+    """llava: whatever does not say no is a yes, as in eval_pope.py. strict: neither word, or both, is unparsed."""
+    instruction: str = "Answer the question using a single word or phrase."
+    """Stands on a line of its own after the question; LLaVA-1.5's. Empty for none."""
+    max_new_tokens: PositiveInt = 16
+    limit: PositiveInt | None = None
+    """The first so many questions of each subset."""
+
+
+class MmeConfig(Knobs):
+    """MME: two yes-or-no questions an image. Files as published: {questions}/{task}.txt, tab-separated."""
+
+    root: str | None = None
+    questions: str = "questions"
+    """Folder of <task>.txt, each line image, question, answer."""
+    images: str = "."
+    """Image of a question: `{images}/{task}/images/{name}`, or without `images`."""
+    instruction: str = ""
+    """Stands on a line of its own after the question; the questions of MME say themselves how to answer."""
+    max_new_tokens: PositiveInt = 16
+    limit: PositiveInt | None = None
+    """The first so many images of each task."""
 
 
 class EvaluateConfig(Knobs):
@@ -425,6 +476,8 @@ class EvaluateConfig(Knobs):
 
     scienceqa: ScienceQAConfig | None = None
     llava_bench: LlavaBenchConfig | None = None
+    pope: PopeConfig | None = None
+    mme: MmeConfig | None = None
     blind: bool = True
     """Also answer with the image withheld."""
     batch: PositiveInt = 64

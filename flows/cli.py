@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from configs.errors import LlavaflowError
+from flows.bench import app as bench
 from flows.score import app as score
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False,
 )
 app.add_typer(score, name="score")
+app.add_typer(bench, name="bench")
 
 Experiment = Annotated[str, typer.Argument(help="Id of an experiment, or path of a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one knob.")]
@@ -207,6 +209,26 @@ def history(model: Model = "llavaflow", as_json: Json = False) -> None:
         from flows.models_table import moves
 
         _print(moves(records))
+
+
+@app.command()
+def compare(
+    model_a: Annotated[str, typer.Argument(help="Folder or uri of an evaluation, id of a run, version or alias.")],
+    model_b: Annotated[str, typer.Argument(help="The other one, to be compared with it.")],
+    html: Annotated[str | None, typer.Option("--html", help="Where the page goes; by default beside the runs.")] = None,
+    confidence: Annotated[float, typer.Option("--confidence", min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+    model: Model = "llavaflow", as_json: Json = False,
+) -> None:
+    """Two evaluated models on the same examples: differences, how sure they are, and which examples flipped."""
+    from configs.settings import Settings
+    from flows.compare import compare_models
+
+    made = compare_models((model_a, model_b), Settings(), lambda: _registry(model), html, confidence)
+    if as_json:
+        _print_json(made.json())
+    else:
+        for part in made.tables():
+            _print(part)
 
 
 @app.command()

@@ -212,7 +212,10 @@ def _openai_endpoints(experiment: Experiment | None) -> list[OpenAIEndpoint]:
     if experiment is None:
         return []
     bench = experiment.evaluate.llava_bench
-    endpoints = [experiment.generate.teacher, *([bench.judge] if bench else [])]
+    questions = experiment.evaluate.scienceqa
+    ensemble = questions.ensemble if questions else None
+    others = [*([bench.judge] if bench else []), *([ensemble.llm] if ensemble else [])]
+    endpoints = [experiment.generate.teacher, *others]
     return [endpoint for endpoint in endpoints if isinstance(endpoint, OpenAIEndpoint)]
 
 

@@ -16,6 +16,8 @@ IMAGE_TOKENS = 576
 """Of CLIP-L at 336 pixels, where the tower is not known yet."""
 JUDGE_TOKENS = (900, 150)
 """A judge's request and reply."""
+LLM_TOKENS = (700, 200)
+"""The same of a text-only LLM in an ensemble, solved questions before its own."""
 INDEX_LINES = 200
 GIVING = (LlavaJsonSource, ScienceQASource)
 """Sources that bring samples or questions, and images only for these."""
@@ -128,9 +130,13 @@ def evaluation_of(experiment: Experiment, there: Mapping[str, Artifact]) -> Work
     work: Work = {}
     if evaluate.scienceqa and evaluate.scienceqa.root is None and isinstance(source, ShapesSource):
         work["questions"] = source.scienceqa_test
+        if ensemble := evaluate.scienceqa.ensemble:
+            asked = source.scienceqa_test * (2 if ensemble.scheme == "judge" else 1)
+            cost = cost_of(ensemble.llm, *(asked * tokens for tokens in LLM_TOKENS))
+            work |= {"llm requests at most": asked} | {f"llm {name}": value for name, value in cost.items()}
     bench = evaluate.llava_bench
     if bench and bench.root is None and isinstance(source, ShapesSource):
-        judged = 3 * source.bench_images * times
+        judged = 3 * source.bench_images * times * bench.judge_runs * (2 if bench.swap else 1)
         work |= {"judgements": judged, **cost_of(bench.judge, *(judged * tokens for tokens in JUDGE_TOKENS))}
     return work
 

@@ -150,7 +150,10 @@ SHOWN = {
     "ShardSet": {"align_samples": "for align", "instruct_samples": "for instruct"},
     "BaseModels": {"vision_parameters": "weights see", "language_parameters": "weights read"},
     "Checkpoint": {"steps": "steps", "samples": "samples", "quarantined": "quarantined"},
-    "EvalReport": {"scienceqa/questions": "questions", "llava_bench/judged": "judged"},
+    "EvalReport": {
+        "scienceqa/questions": "questions", "llava_bench/judged": "judged", "pope/questions": "of POPE",
+        "mme/questions": "of MME",
+    },
 }
 """Which counts of an artifact are worth a place on a line, and what they are called there."""
 

@@ -17,6 +17,7 @@ from tasks.artifacts import Checkpoint, ConversationSet, EvalReport, ImageSet
 from tasks.report.collect import read_answers, read_benchmarks, read_conversations, read_curve, read_reviews
 from tasks.report.collect_review import read_review
 from tasks.report.data_review import DataReview
+from tasks.report.evaluation import read_details
 from tasks.report.inputs import Compared, Curve, Decision, Reason, ReportInput, Stage
 from tasks.report.words import count
 
@@ -59,6 +60,7 @@ def page_of(spine: Spine, decided: Decided) -> ReportInput:
         review=review_of(run, spine.conversations, spine.images, run.report_file.name),
         answers=read_answers(evaluation),
         reviews=read_reviews(evaluation),
+        details=read_details(evaluation),
         stages=tuple(stage_of(record) for record in run.records.values()),
         usd=sum(spent) if spent else None,
         environment=environment_of(run),

@@ -13,7 +13,7 @@ from configs.settings import Settings
 from tasks.artifacts import digest_of
 from tasks.errors import DataError
 from tasks.ingest.places import S3, Place
-from tasks.ingest.testsets import LLAVA_BENCH, SCIENCEQA, TestSet
+from tasks.ingest.testsets import LLAVA_BENCH, SCIENCEQA, SetConfig, TestSet
 
 REMEDY = "--set data.root=FOLDER or LLAVAFLOW_DATA_ROOT says what relative roots lie under"
 
@@ -37,19 +37,22 @@ def check_places(experiment: Experiment, settings: Settings) -> None:
 
 def test_sets(experiment: Experiment, settings: Settings) -> tuple[TestSet, ...]:
     """The test sets that the experiment names. Raises DataError if one is not there."""
-    roots, evaluate = outside_benchmarks(experiment, settings), experiment.evaluate
-    configs = {SCIENCEQA: evaluate.scienceqa, LLAVA_BENCH: evaluate.llava_bench}
-    return tuple(TestSet(name, root, config) for name, root in roots.items() if (config := configs[name]) is not None)
+    configs, roots = _configured(experiment), outside_benchmarks(experiment, settings)
+    return tuple(TestSet(name, root, configs[name]) for name, root in roots.items())
 
 
 def outside_benchmarks(experiment: Experiment, settings: Settings) -> dict[str, Path]:
     """Folders of the benchmarks that did not come with the images. Raises DataError if one is not there."""
-    evaluate = experiment.evaluate
-    named = {
-        SCIENCEQA: evaluate.scienceqa.root if evaluate.scienceqa else None,
-        LLAVA_BENCH: evaluate.llava_bench.root if evaluate.llava_bench else None,
-    }
+    named = {name: part.root for name, part in _configured(experiment).items()}
     return {name: resolve(root, experiment, settings) for name, root in named.items() if root is not None}
+
+
+def _configured(experiment: Experiment) -> dict[str, SetConfig]:
+    evaluate = experiment.evaluate
+    parts = {
+        SCIENCEQA: evaluate.scienceqa, LLAVA_BENCH: evaluate.llava_bench, "pope": evaluate.pope, "mme": evaluate.mme,
+    }
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def benchmarks(experiment: Experiment, settings: Settings, images: Path) -> dict[str, Path]:

@@ -11,10 +11,12 @@ import typer
 from pydantic import JsonValue
 
 from tasks.errors import ScoringError
+from tasks.evaluate.benchmark import Bootstrap
 from tasks.evaluate.ensemble import Scheme, combine, p_value
 from tasks.evaluate.extraction import Rule
 from tasks.evaluate.predictions import Predictions, check_benchmark, read_predictions
 from tasks.evaluate.replay import Missing, Source, mark_predictions, other_source, replay, source_name
+from tasks.evaluate.report import BenchmarkReport
 from tasks.evaluate.reviews import read_reviews, score_reviews
 from tasks.evaluate.scienceqa import Marked, Problems, breakdown, is_test_split, load_split
 from tasks.evaluate.tables import (
@@ -25,6 +27,8 @@ from tasks.evaluate.tables import (
     reviews_json,
     reviews_text,
 )
+from tasks.evaluate.yes_no import YesNoRule
+from tasks.evaluate.yes_no_files import report_lines, score_mme, score_pope
 
 app = typer.Typer(help="Score prediction and review files made elsewhere.", no_args_is_help=True)
 
@@ -119,6 +123,42 @@ def llava_bench(
         _print_json(reviews_json(scored))
     else:
         _print(reviews_text(scored))
+
+
+@app.command("pope")
+def pope(
+    annotations: Annotated[list[Path], typer.Option("--annotations", help="coco_pope_<subset>.json, one or several.")],
+    predictions: Annotated[list[Path], typer.Option("--predictions", help="JSONL of question_id and text, one each.")],
+    rule: Annotated[YesNoRule, typer.Option("--rule", help="How a text becomes yes or no.")] = YesNoRule.LLAVA,
+    missing: MissingOption = Missing.ERROR,
+    confidence: ConfidenceOption = 0.95,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """POPE: accuracy, precision, recall, F1 and yes-ratio per subset, and the mean F1 that tables quote."""
+    if len(annotations) != len(predictions):
+        raise ScoringError(f"{len(annotations)} annotations but {len(predictions)} predictions: give one for each")
+    pairs = list(zip(annotations, predictions, strict=True))
+    report = score_pope(pairs, rule, missing, Bootstrap(confidence=confidence, seed=seed))
+    _print_report("pope", "POPE", report, as_json)
+
+
+@app.command("mme")
+def mme(
+    results: Annotated[Path, typer.Option("--results", help="Folder of <task>.txt, the model's answer in column 4.")],
+    confidence: ConfidenceOption = 0.95,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """MME: accuracy, accuracy+ and points per task, for perception and for cognition."""
+    _print_report("mme", "MME", score_mme(results, Bootstrap(confidence=confidence, seed=seed)), as_json)
+
+
+def _print_report(benchmark: str, title: str, report: BenchmarkReport, as_json: bool) -> None:
+    if as_json:
+        _print_json({"benchmark": benchmark, **report.model_dump(mode="json", exclude={"ensemble"})})
+    else:
+        _print(report_lines(title, report))
 
 
 def _predictions(path: Path, questions: Problems, split: str) -> Predictions:

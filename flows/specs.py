@@ -73,7 +73,7 @@ HANDLING = {
 """Fields of an endpoint that do not shape its answers."""
 WHEREABOUTS = {"root", "expected"}
 """Fields of a source that say where it is, or what it should be: what it holds has a fingerprint."""
-OF_TEST_SETS = {"problems", "splits", "images", "split", "questions"}
+OF_TEST_SETS = {"problems", "splits", "images", "split", "questions", "annotations"}
 """Fields of a benchmark that say which images it shows."""
 CADENCE = {"row_tokens", "checkpoint_every", "log_every"}
 """Fields of a training stage that do not shape its result."""
@@ -141,7 +141,13 @@ class Specs:
     def evaluate(self, instructed: Checkpoint, images: ImageSet) -> StageSpec[EvalReport]:
         """What the benchmarks say of the checkpoint."""
         evaluate = self.experiment.evaluate.model_dump(
-            mode="json", exclude={"scienceqa": {"root": True}, "llava_bench": {"root": True, "judge": HANDLING}}
+            mode="json",
+            exclude={
+                "scienceqa": {"root": True, "ensemble": {"budget_usd": True, "llm": HANDLING}},
+                "llava_bench": {"root": True, "judge": HANDLING},
+                "pope": {"root"},
+                "mme": {"root"},
+            },
         )
         config: JsonValue = {
             "seed": self.experiment.seed,

@@ -76,6 +76,7 @@ class ImageSet(Artifact):
     quarantine.jsonl          one {"id", "reason", "detail"} a line, sorted by id
     benchmarks/scienceqa/     ScienceQA layout, where the source brings it (shapes)
     benchmarks/llava_bench/   LLaVA-Bench layout, likewise
+    benchmarks/pope/          POPE layout, where the experiment wants one
     """
 
     kind: ClassVar[str] = "ImageSet"
@@ -136,6 +137,7 @@ class EvalReport(Artifact):
 
     report.json     `tasks.evaluate.report.Report`
     examples/<benchmark>.jsonl   one answered example a line, sighted and blind
+    ensemble.jsonl  where the experiment has an ensemble: one `tasks.evaluate.ensembling.Combined` a question
     images/         the images that the examples name
     """
 

@@ -20,7 +20,8 @@ __all__ = [
     "make_client",
 ]
 
-Role = Literal["teacher", "judge"]
+Role = Literal["teacher", "judge", "llm"]
+"""What an endpoint is asked for; `llm` is the text-only LLM of an ensemble, and of a bench's references."""
 SCRIPTED_CODE = ("tasks/scripted", "tasks/world")
 
 
@@ -31,9 +32,10 @@ def make_client(endpoint: Endpoint, api_key: str | None, role: Role) -> ChatClie
     """
     if isinstance(endpoint, ScriptedEndpoint):
         from tasks.scripted.judge import answer as judge
+        from tasks.scripted.solver import answer as solver
         from tasks.scripted.teacher import answer as teacher
 
-        return ScriptedClient(role, teacher if role == "teacher" else judge)
+        return ScriptedClient(role, {"teacher": teacher, "judge": judge, "llm": solver}[role])
     from tasks.chat_openai import OpenAIClient
 
     return OpenAIClient(endpoint, api_key)

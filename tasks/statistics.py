@@ -48,21 +48,87 @@ def bootstrap_ratio(
     This is the interval of LLaVA-Bench's relative score, which is a ratio of sums and no mean of ratios.
     Raises ValueError if the lengths differ, nothing is given, or a denominator is negative or all are 0.
     """
-    top, bottom = _filled(numerators), _filled(denominators)
-    if top.size != bottom.size:
-        raise ValueError(f"{top.size} numerators but {bottom.size} denominators")
-    if bottom.min() < 0 or bottom.sum() == 0:
-        raise ValueError("denominators must not be negative, and not all 0")
-
-    def ratio(rows: NDArray[np.int64]) -> Floats:
-        below: Floats = bottom[rows].sum(axis=1)
-        above: Floats = top[rows].sum(axis=1)
-        # A resample of zero denominators only says nothing about the ratio; it is left out of the percentiles.
-        shares: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-        return shares
-
-    drawn = _resampled(top.size, resamples, seed, ratio)
+    top, bottom = _pair(numerators, denominators)
+    drawn = _resampled(top.size, resamples, seed, lambda rows: _ratio(top, bottom, rows))
     return _percentiles(drawn[~np.isnan(drawn)], confidence)
+
+
+def bootstrap_mean_ratio(
+    runs: Sequence[tuple[Sequence[float], Sequence[float]]],
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of the mean over runs of sum(numerators) / sum(denominators), examples drawn together.
+
+    Every run holds the same examples in the same order; one that a run lacks is 0 over 0 there. One run gives the
+    interval of `bootstrap_ratio`. Raises ValueError as that does, and if the runs differ in length.
+    """
+    pairs = [_pair(top, bottom) for top, bottom in runs]
+    if not pairs or len({top.size for top, _ in pairs}) > 1:
+        raise ValueError("runs of one length are needed")
+
+    def mean(rows: NDArray[np.int64]) -> Floats:
+        over_runs: Floats = np.mean([_ratio(top, bottom, rows) for top, bottom in pairs], axis=0)
+        return over_runs
+
+    drawn = _resampled(pairs[0][0].size, resamples, seed, mean)
+    return _percentiles(drawn[~np.isnan(drawn)], confidence)
+
+
+def bootstrap_statistic(
+    size: int, statistic: Callable[[NDArray[np.int64]], Floats], *, resamples: int = 2000, confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval | None:
+    """Percentile interval of any figure of `size` examples; None where hardly a resample has the figure.
+
+    `statistic` takes the indices of resamples, of shape (resamples, size), and gives one value each, NaN where a
+    resample does not have it (precision without a positive answer).
+    """
+    drawn = _resampled(size, resamples, seed, statistic)
+    known = drawn[~np.isnan(drawn)]
+    return _percentiles(known, confidence) if known.size >= resamples / 2 else None
+
+
+def paired_difference(
+    first: tuple[Sequence[float], Sequence[float]],
+    second: tuple[Sequence[float], Sequence[float]],
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of first minus second, each sum(points) / sum(of), the same examples drawn for both.
+
+    With `of` 1 throughout this is the difference of two accuracies. Raises ValueError as `bootstrap_ratio` does.
+    """
+    (top, bottom), (other_top, other_bottom) = _pair(*first), _pair(*second)
+    if top.size != other_top.size:
+        raise ValueError(f"paired values need one length, got {top.size} and {other_top.size}")
+    drawn = _resampled(
+        top.size, resamples, seed,
+        lambda rows: _ratio(top, bottom, rows) - _ratio(other_top, other_bottom, rows),
+    )
+    return _percentiles(drawn[~np.isnan(drawn)], confidence)
+
+
+def paired_p_value(differences: Sequence[float], *, resamples: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p-value of a mean of paired differences being 0, by random changes of their signs.
+
+    The permutation test of paired samples; with the observed signs counted in, it is never 0. Raises ValueError
+    without differences.
+    """
+    sample = _filled(differences)
+    observed = abs(sample.sum())
+    if observed == 0:
+        return 1.0
+    generator = np.random.default_rng(seed)
+    reached = sum(
+        int(np.count_nonzero(np.abs(generator.choice((-1.0, 1.0), (rows, sample.size)) @ sample) >= observed - 1e-12))
+        for rows in _chunks(resamples, sample.size)
+    )
+    return (1 + reached) / (1 + resamples)
 
 
 def exact_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
@@ -131,6 +197,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values that bound the share of false discoveries, in the order given; less strict than `holm`.
+
+    Benjamini and Hochberg (1995), for independent or positively dependent tests.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: -p_values[index])
+    adjusted, lowest = [0.0] * len(p_values), 1.0
+    for passed, index in enumerate(order):
+        lowest = min(lowest, p_values[index] * len(p_values) / (len(p_values) - passed))
+        adjusted[index] = lowest
+    return adjusted
+
+
 def examples_needed(
     share: float,
     difference: float = 0.01,
@@ -149,6 +228,41 @@ def examples_needed(
     spread = 2 * share * (1 - share) if discordant is None else discordant - difference * difference
     reach = _z(confidence) + NormalDist().inv_cdf(power)
     return max(1, math.ceil(reach * reach * max(spread, 0.0) / (difference * difference)))
+
+
+def examples_needed_ratio(
+    numerators: Sequence[float], denominators: Sequence[float], difference: float = 0.01, *, confidence: float = 0.95,
+    power: float = 0.8,
+) -> int:
+    """How many examples it takes to see a difference between two ratios of sums that spread as this one does.
+
+    For LLaVA-Bench's relative score. Two models on separate samples, normal approximation, the variance of a ratio
+    by linearisation: that of (numerator - ratio * denominator) / mean denominator. Raises ValueError as
+    `bootstrap_ratio` does.
+    """
+    if difference <= 0:
+        raise ValueError("the difference must be above 0")
+    top, bottom = _pair(numerators, denominators)
+    residuals = (top - top.sum() / bottom.sum() * bottom) / bottom.mean()
+    reach = _z(confidence) + NormalDist().inv_cdf(power)
+    return max(1, math.ceil(2 * reach * reach * float(residuals.var()) / (difference * difference)))
+
+
+def _pair(numerators: Sequence[float], denominators: Sequence[float]) -> tuple[Floats, Floats]:
+    top, bottom = _filled(numerators), _filled(denominators)
+    if top.size != bottom.size:
+        raise ValueError(f"{top.size} numerators but {bottom.size} denominators")
+    if bottom.min() < 0 or bottom.sum() == 0:
+        raise ValueError("denominators must not be negative, and not all 0")
+    return top, bottom
+
+
+def _ratio(top: Floats, bottom: Floats, rows: NDArray[np.int64]) -> Floats:
+    """The ratio of every resample; NaN for one of zero denominators only, which says nothing about the ratio."""
+    below: Floats = bottom[rows].sum(axis=1)
+    above: Floats = top[rows].sum(axis=1)
+    shares: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return shares
 
 
 def _filled(values: Sequence[float]) -> Floats:

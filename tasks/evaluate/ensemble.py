@@ -56,6 +56,8 @@ class Ensemble:
     """Questions that the model or the LLM has right: the upper bound of any choice between the two."""
     unused: int
     """Second queries on questions on which nobody needed them."""
+    taken: dict[str, Branch]
+    """The branch of every question."""
 
 
 def combine(
@@ -70,11 +72,13 @@ def combine(
     second = requery or {}
     marked: dict[str, Marked] = {}
     branches, right = Counter[str](), Counter[str]()
+    taken: dict[str, Branch] = {}
     unanswered = guessed = oracle = unused = 0
     for pid, problem in problems.items():
         guess = guess_of(problem, seed, pid) if model[pid].choice is None else None
         own = mark(problem, Parsed(guess)) if guess is not None else model[pid]
-        branch, marked[pid] = _choose(scheme, own, llm[pid], second.get(pid))
+        taken[pid], marked[pid] = _choose(scheme, own, llm[pid], second.get(pid))
+        branch = taken[pid]
         branches[branch] += 1
         right[branch] += marked[pid].outcome is Outcome.RIGHT
         unanswered += guess is not None
@@ -88,7 +92,21 @@ def combine(
         {"model has no answer": unanswered, "decided by a guess": guessed},
         oracle,
         unused,
+        taken,
     )
+
+
+def differing(problems: Problems, model: Mapping[str, Marked], llm: Mapping[str, Marked], seed: int) -> list[str]:
+    """The questions on which the scheme `judge` asks the LLM again: it has an answer, and the model another one."""
+    return [
+        pid
+        for pid, problem in problems.items()
+        if llm[pid].choice is not None and llm[pid].choice != _choice(problem, model[pid], seed, pid)
+    ]
+
+
+def _choice(problem: Problem, marked: Marked, seed: int, pid: str) -> int:
+    return guess_of(problem, seed, pid) if marked.choice is None else marked.choice
 
 
 def guess_of(problem: Problem, seed: int, pid: str) -> int:

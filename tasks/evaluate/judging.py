@@ -38,10 +38,10 @@ class JudgeRules:
     source: str
     digest: str
 
-    def messages(self, question: BenchQuestion, answer: str) -> tuple[Message, ...]:
+    def messages(self, question: BenchQuestion, answer: str, *, swapped: bool = False) -> tuple[Message, ...]:
         """The request that has one answer judged."""
         rules = self.without_boxes if question.context.boxes is None else self.with_boxes
-        prompt = judge_prompt(question, answer, rules[question.category], self.role)
+        prompt = judge_prompt(question, answer, rules[question.category], self.role, swapped=swapped)
         return Message("system", self.system), Message("user", prompt)
 
 
@@ -82,31 +82,40 @@ def judge_all(
     answers: Sequence[str],
     progress: Callable[[int], None],
     max_attempts: int = MAX_ATTEMPTS,
+    *,
+    run: int = 0,
+    swapped: bool = False,
 ) -> list[Judgement]:
     """Have every answer judged. What fails or does not parse is asked again, and in the end counted as failed.
 
-    `progress` hears how many judgements are settled after each round.
+    `progress` hears how many judgements are settled after each round. `run` counts from 0: a further run of the judge
+    asks the same again, as further attempts. `swapped` puts the answer before the reference; scores are turned back.
     """
-    requests = [rules.messages(question, answer) for question, answer in zip(questions, answers, strict=True)]
+    requests = [
+        rules.messages(question, answer, swapped=swapped)
+        for question, answer in zip(questions, answers, strict=True)
+    ]
     settled: dict[int, Judgement] = {}
     for attempt in range(1, max_attempts + 1):
         open_ones = [index for index in range(len(requests)) if index not in settled]
         if not open_ones:
             break
-        outcomes = judge([requests[index] for index in open_ones], attempt)
+        outcomes = judge([requests[index] for index in open_ones], run * max_attempts + attempt)
         for index, outcome in zip(open_ones, outcomes, strict=True):
-            judgement = _read(outcome, attempt)
+            judgement = _read(outcome, attempt, swapped)
             if judgement.scores is not None or attempt == max_attempts:
                 settled[index] = judgement
         progress(len(settled))
     return [settled[index] for index in range(len(requests))]
 
 
-def _read(outcome: Reply | Failure, attempt: int) -> Judgement:
+def _read(outcome: Reply | Failure, attempt: int, swapped: bool) -> Judgement:
     if isinstance(outcome, Failure):
         return Judgement(None, "", attempt, outcome.reason)
     scores = parse_scores(outcome.text)
-    return Judgement(scores, outcome.text, attempt, "" if scores else "the first line is not two scores")
+    if scores is None:
+        return Judgement(None, outcome.text, attempt, "the first line is not two scores")
+    return Judgement((scores[1], scores[0]) if swapped else scores, outcome.text, attempt)
 
 
 def _rules(

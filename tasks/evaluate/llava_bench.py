@@ -70,16 +70,37 @@ def load_bench(questions: Path, context: Path, references: Path) -> list[BenchQu
     return found
 
 
-def judge_prompt(question: BenchQuestion, answer: str, rule: str, role: str = "Assistant") -> str:
-    """What the judge is asked, block by block as published."""
-    captions = "\n".join(question.context.captions)
-    context = f"[Context]\n{captions}\n\n"
-    if question.context.boxes is not None:
-        context += "\n".join(f"{category}: {list(box)}" for category, box in question.context.boxes) + "\n\n"
+def load_unanswered(questions: Path, context: Path) -> list[BenchQuestion]:
+    """The questions of a set that has no references yet; theirs are empty. Raises DataError as `load_bench` does."""
+    contexts = {_string(row, "image", context): _context(row, context) for row in read_lines(context)}
+    rows = read_lines(questions)
+    ids = [str(row.get("question_id", number)) for number, row in enumerate(rows)]
+    if twice := sorted({name for name in ids if ids.count(name) > 1}):
+        raise DataError(f"{questions} has questions twice: {named(twice)}")
+    if not rows:
+        raise DataError(f"{questions} holds no questions")
+    nothing = dict.fromkeys(ids, "")
+    return [_question(row, number, questions, contexts, nothing) for number, row in enumerate(rows)]
+
+
+def context_block(context: Context) -> str:
+    """What is told of an image, as the judge and the maker of references read it."""
+    captions = "\n".join(context.captions)
+    block = f"[Context]\n{captions}\n\n"
+    if context.boxes is not None:
+        block += "\n".join(f"{category}: {list(box)}" for category, box in context.boxes) + "\n\n"
+    return block
+
+
+def judge_prompt(
+    question: BenchQuestion, answer: str, rule: str, role: str = "Assistant", *, swapped: bool = False
+) -> str:
+    """What the judge is asked, block by block as published; swapped, the answer stands before the reference."""
+    first, second = (answer, question.reference) if swapped else (question.reference, answer)
     return (
-        f"{context}[Question]\n{question.text}\n\n"
-        f"[{role} 1]\n{question.reference}\n\n[End of {role} 1]\n\n"
-        f"[{role} 2]\n{answer}\n\n[End of {role} 2]\n\n"
+        f"{context_block(question.context)}[Question]\n{question.text}\n\n"
+        f"[{role} 1]\n{first}\n\n[End of {role} 1]\n\n"
+        f"[{role} 2]\n{second}\n\n[End of {role} 2]\n\n"
         f"[System]\n{rule}\n\n"
     )
 

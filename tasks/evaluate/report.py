@@ -27,6 +27,8 @@ class Score(Frozen):
     """Examples it was computed from: failed judgements are not among them, unparsed answers are (as wrong)."""
     right: int | None = None
     """How many of them were right, where examples are right or wrong."""
+    std: float | None = None
+    """Standard deviation (n - 1) of the score over several runs of the judge; `value` is their mean."""
     random: float | None = None
     """What guessing among the choices would score."""
     blind: float | None = None
@@ -35,12 +37,43 @@ class Score(Frozen):
     blind_high: float | None = None
 
 
+class EnsembleReport(Frozen):
+    """The model and a text-only LLM together, on the questions of a benchmark."""
+
+    scheme: str
+    rows: dict[str, dict[str, Score]]
+    """model, llm and the scheme, each with the rows of the benchmark."""
+    branches: dict[str, int]
+    """By which rule an answer was taken, and how often."""
+    right: dict[str, int]
+    """How many of them were right."""
+    guesses: dict[str, int]
+    """Questions on which the model had no answer, and those on which the seeded guess then decided."""
+    oracle: Score
+    """Either of both right: the upper bound of any choice between them."""
+    difference: Score
+    """The ensemble less the model alone, in percent points, with its paired interval."""
+    difference_read: Score
+    """The same with the seeded guesses counted as wrong: what was gained by reading alone, luck aside."""
+    p_value: float
+    """McNemar, exact, the ensemble against the model alone."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """What the LLM was asked: questions, second queries, and how many had no answer."""
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    published: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Published results on the official test split, in percent per row."""
+    comparable: bool = False
+    """The questions are those of the published rows."""
+
+
 class BenchmarkReport(Frozen):
     """One benchmark: a score per group, what went wrong, and all settings that the figures depend on."""
 
     rows: dict[str, Score]
     """Group to score; the whole set is `avg` (ScienceQA) or `all` (LLaVA-Bench)."""
     topics: dict[str, Score] = Field(default_factory=dict)
+    measures: dict[str, Score] = Field(default_factory=dict)
+    """Further figures by "row/measure": random/f1, perception/acc+. In percent; MME's scores are sums of percents."""
     rates: dict[str, float] = Field(default_factory=dict)
     """Shares in percent: unparsed, missing, failed."""
     counts: dict[str, int] = Field(default_factory=dict)
@@ -48,6 +81,7 @@ class BenchmarkReport(Frozen):
     """Extraction rule, prompt format, judge, digest of the judge rules, seeds, confidence."""
     notes: tuple[str, ...] = ()
     """One sentence each: what a reader of the figures must know."""
+    ensemble: EnsembleReport | None = None
 
 
 class Report(Frozen):
@@ -72,10 +106,31 @@ def flat(benchmark: BenchmarkReport) -> Iterator[tuple[str, float]]:
             yield name, score.value
         if score.blind is not None:
             yield f"{name}_blind", score.blind
+    yield from ((name, score.value) for name, score in benchmark.measures.items() if score.value is not None)
     whole = benchmark.rows.get("avg")
     if whole is not None and whole.random is not None:
         yield "random", whole.random
     yield from benchmark.rates.items()
+    if benchmark.ensemble is not None:
+        together = benchmark.ensemble.rows[benchmark.ensemble.scheme]
+        yield from (
+            (f"{name}_{benchmark.ensemble.scheme}", row.value)
+            for name, row in together.items()
+            if row.value is not None
+        )
+
+
+class Judged(Frozen):
+    """One judgement of an answer among several."""
+
+    run: int
+    """Counts from 1."""
+    swapped: bool
+    """The answer stood before the reference."""
+    scores: tuple[float, float] | None
+    """Of the reference and of the answer, whichever stood first."""
+    words: str
+    attempts: int
 
 
 class Answered(Frozen):
@@ -91,11 +146,13 @@ class Answered(Frozen):
     reason: str | None = None
     """Why there is no choice or no judgement."""
     scores: tuple[float, float] | None = None
-    """The judge's scores of the reference and of this answer."""
+    """The judge's scores of the reference and of this answer; their means where it judged several times."""
     words: str | None = None
     """The judge's reply in full; of a failed judgement the last one."""
     attempts: int | None = None
     """How often the judge was asked."""
+    judgements: tuple[Judged, ...] = ()
+    """Every judgement, where there are several."""
 
 
 class Example(Frozen):

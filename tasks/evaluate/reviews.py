@@ -14,6 +14,7 @@ from tasks.errors import ScoringError
 from tasks.evaluate.json_files import JsonObject, named, read_lines
 from tasks.evaluate.llava_bench import ALL, Scores, category_of, parse_scores, relative_rows, withhold
 from tasks.evaluate.report import Score
+from tasks.statistics import examples_needed_ratio
 
 _STORED = ("tuple", "score")
 _WORDS = ("content", "text")
@@ -48,6 +49,8 @@ class ReviewScores:
     """Questions whose judgement failed; none of them is in any row."""
     total: int
     withheld: bool
+    needed: int | None = None
+    """Judged answers that it would take to see a difference of one point, where there are fewer."""
 
 
 def read_reviews(path: Path, reference: int = 1) -> Reviews:
@@ -81,6 +84,7 @@ def score_reviews(
         failed,
         len(reviews.reviews),
         withheld,
+        _needed([scores for _, scores in judged]),
     )
 
 
@@ -122,6 +126,13 @@ def _pair(value: JsonValue, number: int, path: Path) -> Scores | None:
         raise ScoringError(f"{path}: line {number}: the stored scores must be two numbers, but are {value!r}")
     first, second = float(numbers[0]), float(numbers[1])
     return (first, second) if first >= 0 and second >= 0 else None
+
+
+def _needed(pairs: Sequence[Scores]) -> int | None:
+    if sum(reference for reference, _ in pairs) == 0:
+        return None
+    needed = examples_needed_ratio([model for _, model in pairs], [reference for reference, _ in pairs])
+    return needed if needed > len(pairs) else None
 
 
 def _means(pairs: Sequence[Scores]) -> Scores:

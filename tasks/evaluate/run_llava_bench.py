@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from model.records import IMAGE_TOKEN
 from tasks.artifacts import digest_of
 from tasks.errors import DataError
 from tasks.evaluate.answers import Answerer, Prompt, answer_all
-from tasks.evaluate.judging import Judge, Judgement, JudgeRules, judge_all
-from tasks.evaluate.llava_bench import BenchQuestion, load_bench, relative_rows, withhold
+from tasks.evaluate.judge_runs import Verdict, judge_runs, needed_note, orders, rows_of_runs
+from tasks.evaluate.judging import Judge, JudgeRules
+from tasks.evaluate.llava_bench import BenchQuestion, load_bench, withhold
 from tasks.evaluate.pictures import check_readable, first_there, keep
-from tasks.evaluate.report import Answered, BenchmarkReport, Example, Score, rounded
+from tasks.evaluate.report import Answered, BenchmarkReport, Example, Judged, Score, rounded
 
 NAME = "llava_bench"
 JUDGED, FAILED = "judged", "failed"
@@ -68,7 +69,9 @@ def run(
     hidden = prompts_of(bench, own, blind=True) if config.blind else []
     texts = answer_all(answerer, [*prompts, *hidden], config.batch, progress)
     twice = bench.questions * (2 if config.blind else 1)
-    judged = judge_all(judge, rules, twice, texts, lambda done: progress(len(texts) + done))
+    judged = judge_runs(
+        judge, rules, twice, texts, own.judge_runs, lambda done: progress(len(texts) + done), swap=own.swap
+    )
     count = len(bench.questions)
     examples = [
         Example(
@@ -85,37 +88,45 @@ def run(
     return _report(bench, judged[:count], judged[count:], config, own, rules, seed), examples
 
 
+def work(bench: Bench, config: EvaluateConfig) -> int:
+    """Answers and judgements of a run, for its progress."""
+    own = config.llava_bench
+    assert own is not None
+    judgements = own.judge_runs * len(orders(swap=own.swap))
+    return (1 + judgements) * (2 if config.blind else 1) * len(bench.questions)
+
+
 def _report(
     bench: Bench,
-    sighted: Sequence[Judgement],
-    blind: Sequence[Judgement],
+    sighted: Sequence[Verdict],
+    blind: Sequence[Verdict],
     config: EvaluateConfig,
     own: LlavaBenchConfig,
     rules: JudgeRules,
     seed: int,
 ) -> BenchmarkReport:
     bootstrap_seed = int(digest_of(["bootstrap", NAME, seed])[:8], 16)
-    rows, failed = _rows(bench, sighted, config, own, bootstrap_seed)
-    blind_rows, blind_failed = _rows(bench, blind, config, own, bootstrap_seed) if blind else ({}, 0)
-    count = len(sighted)
-    notes = []
-    if failed:
-        notes.append(f"{failed} of {count} judgements failed {max(item.attempts for item in sighted)} times; left out")
-    if failed > own.max_failed_share * count:
-        notes.append(f"the scores are withheld: more than {own.max_failed_share:.0%} of the judgements failed")
-    if blind_failed:
-        notes.append(f"{blind_failed} of {count} judgements of blind answers failed; left out")
+    rows = _rows(bench, sighted, config, own, bootstrap_seed)
+    blind_rows = _rows(bench, blind, config, own, bootstrap_seed) if blind else {}
+    all_made = [judgement for verdict in sighted for judgement in verdict.judgements]
+    failed, blind_failed = _failed(sighted), _failed(blind)
+    counts = {
+        "questions": len(sighted), JUDGED: len(all_made) - failed, FAILED: failed, "blind_failed": blind_failed,
+        "asked_again": sum(item.attempts > 1 for verdict in (*sighted, *blind) for item in verdict.judgements),
+    }
+    if own.swap:
+        counts["preference_turned"] = sum(verdict.turned for verdict in sighted)
     return BenchmarkReport(
         rows={name: _beside(score, blind_rows.get(name)) for name, score in rows.items()},
-        rates={FAILED: rounded(failed / count)},
-        counts={
-            "questions": count, JUDGED: count - failed, FAILED: failed, "blind_failed": blind_failed,
-            "asked_again": sum(item.attempts > 1 for item in (*sighted, *blind)),
-        },
+        rates={FAILED: rounded(failed / len(all_made))},
+        counts=counts,
         settings={
             "judge": _judge_settings(own),
             "rules": rules.source,
             "rules_digest": rules.digest,
+            # Only where they are not the published ones, so that older evaluations stay comparable.
+            **({"judge_runs": own.judge_runs} if own.judge_runs > 1 else {}),
+            **({"swap": True} if own.swap else {}),
             "max_failed_share": own.max_failed_share,
             "max_new_tokens": own.max_new_tokens,
             "limit": own.limit,
@@ -125,22 +136,36 @@ def _report(
             "bootstrap": config.bootstrap,
             "bootstrap_seed": bootstrap_seed,
         },
-        notes=tuple(notes),
+        notes=tuple(_notes(sighted, blind, own)),
     )
 
 
+def _notes(sighted: Sequence[Verdict], blind: Sequence[Verdict], own: LlavaBenchConfig) -> Iterator[str]:
+    made = [judgement for verdict in sighted for judgement in verdict.judgements]
+    failed, blind_failed = _failed(sighted), _failed(blind)
+    if failed:
+        yield f"{failed} of {len(made)} judgements failed {max(item.attempts for item in made)} times; left out"
+    if failed > own.max_failed_share * len(made):
+        yield f"the scores are withheld: more than {own.max_failed_share:.0%} of the judgements failed"
+    if blind_failed:
+        yield f"{blind_failed} of {len(made)} judgements of blind answers failed; left out"
+    if own.swap and (turned := sum(verdict.turned for verdict in sighted)):
+        yield f"{turned} of {len(made) // 2} times the judge preferred the other answer when their order was swapped"
+    yield from needed_note(sighted)
+
+
 def _rows(
-    bench: Bench, judged: Sequence[Judgement], config: EvaluateConfig, own: LlavaBenchConfig, seed: int
-) -> tuple[dict[str, Score], int]:
-    """The rows, withheld where too much failed, and how many judgements failed."""
-    pairs = [
-        (question.category, judgement.scores)
-        for question, judgement in zip(bench.questions, judged, strict=True)
-        if judgement.scores is not None
-    ]
-    failed = len(judged) - len(pairs)
-    rows = relative_rows(pairs, confidence=config.confidence, resamples=config.bootstrap, seed=seed)
-    return (withhold(rows) if failed > own.max_failed_share * len(judged) else rows), failed
+    bench: Bench, judged: Sequence[Verdict], config: EvaluateConfig, own: LlavaBenchConfig, seed: int
+) -> dict[str, Score]:
+    """The rows, withheld where too much failed."""
+    pairs = [(question.category, verdict) for question, verdict in zip(bench.questions, judged, strict=True)]
+    rows = rows_of_runs(pairs, confidence=config.confidence, resamples=config.bootstrap, seed=seed)
+    made = sum(len(verdict.judgements) for verdict in judged)
+    return withhold(rows) if _failed(judged) > own.max_failed_share * made else rows
+
+
+def _failed(judged: Sequence[Verdict]) -> int:
+    return sum(verdict.failed for verdict in judged)
 
 
 def _beside(score: Score, blind: Score | None) -> Score:
@@ -155,15 +180,28 @@ def _judge_settings(own: LlavaBenchConfig) -> dict[str, JsonValue]:
     return shown
 
 
-def _answered(text: str, judgement: Judgement) -> Answered:
+def _answered(text: str, verdict: Verdict) -> Answered:
+    """The answer with what became of it; the words are those of the first judgement that tells them."""
+    made = verdict.judgements
+    scores = verdict.scores
+    told = next((item for item in made if (item.scores is None) is (scores is None)), made[0])
     return Answered(
         text=text,
-        outcome=FAILED if judgement.scores is None else JUDGED,
-        reason=judgement.failure or None,
-        scores=judgement.scores,
-        words=judgement.words,
-        attempts=judgement.attempts,
+        outcome=FAILED if scores is None else JUDGED,
+        reason=None if scores is not None else told.failure,
+        scores=scores,
+        words=told.words,
+        attempts=max(item.attempts for item in made),
+        judgements=tuple(_judged(verdict)) if len(made) > 1 else (),
     )
+
+
+def _judged(verdict: Verdict) -> Iterator[Judged]:
+    for number, run in enumerate(verdict.runs, 1):
+        for swapped, item in zip(orders(swap=len(run) > 1), run, strict=True):
+            yield Judged(
+                run=number, swapped=swapped, scores=item.scores, words=item.words, attempts=item.attempts
+            )
 
 
 def _image(folder: Path, question: BenchQuestion) -> Path:

@@ -174,6 +174,10 @@ def reviews_text(scored: Sequence[ReviewScores]) -> list[str]:
         lines += aligned(heads, [(name, _review_cells(part, name)) for name in part.rows])
         if part.withheld:
             lines.append("Note: withheld, too many judgements failed (--max-failed-share)")
+        if part.needed is not None:
+            lines.append(
+                f"Note: a difference of one point takes about {part.needed} judged answers to be seen (80 % power)"
+            )
         if part.failed:
             lines.append(f"Note: {len(part.failed)} failed, left out: question {', '.join(part.failed[:5])}")
     if len(scored) > 1:
@@ -199,6 +203,7 @@ def reviews_json(scored: Sequence[ReviewScores]) -> dict[str, JsonValue]:
                 "count": part.total,
                 "failed": len(part.failed),
                 "withheld": part.withheld,
+                "examples_needed": part.needed,
                 "rows": {name: _review_json(part, name) for name in part.rows},
             }
             for part in scored

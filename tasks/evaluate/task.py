@@ -9,8 +9,10 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from configs.schema import EnsembleConfig
 from tasks.artifacts import Checkpoint, EvalReport, ImageSet
 from tasks.evaluate.run import build_evaluation
+from tasks.ledger import Budget
 from tasks.making import StageRun
 from tasks.progress import Progress
 from tasks.stages import Built, StageSpec
@@ -28,6 +30,7 @@ def evaluate(
         from model.decode import HuggingFaceAnswerer
 
         config, bench = run.experiment.evaluate, run.experiment.evaluate.llava_bench
+        ensemble = config.scienceqa.ensemble if config.scienceqa else None
         brought = {path.name: path for path in (run.local(images) / "benchmarks").glob("*")}
         roots = {**brought, **outside}
         rules = roots["llava_bench"] / bench.rules if bench and bench.rules else None
@@ -36,10 +39,17 @@ def evaluate(
         answerer = HuggingFaceAnswerer(run.local(instructed) / "model", template)
         with ExitStack() as stack:
             judge = stack.enter_context(run.asking(bench.judge, "judge")) if bench else None
+            llm = stack.enter_context(run.asking(ensemble.llm, "llm", _budget(ensemble))) if ensemble else None
             built = build_evaluation(
-                folder, roots, config, answerer, judge, run.experiment.seed, progress, rules
+                folder, roots, config, answerer, judge, run.experiment.seed, progress, rules, llm
             )
-            spent = judge.tally.used.usd if judge else 0.0
+            spent = sum(asker.tally.used.usd for asker in (judge, llm) if asker)
         return Built(built.counts, {**built.facts, "usd_spent": round(spent, 6)})
 
     return run.make(spec, build)
+
+
+def _budget(ensemble: EnsembleConfig) -> Budget | None:
+    if ensemble.budget_usd is None:
+        return None
+    return Budget(ensemble.budget_usd, "evaluate.scienceqa.ensemble.budget_usd")

@@ -33,6 +33,7 @@ from tasks.ingest.testsets import LLAVA_BENCH, SCIENCEQA, TestImages, TestSet
 from tasks.ingest.writer import SetWriter
 from tasks.progress import Progress
 from tasks.stages import Built
+from tasks.world.pope import write_pope
 from tasks.world.scene import HELD_OUT
 from tasks.world.testsets import write_coco, write_llava_bench, write_scienceqa
 
@@ -96,6 +97,8 @@ def _render(folder: Path, source: ShapesSource, progress: Progress) -> dict[str,
         folder / "benchmarks" / SCIENCEQA, source.seed, source.scienceqa_train, source.scienceqa_test, progress=progress
     )
     write_llava_bench(folder / "benchmarks" / LLAVA_BENCH, source.seed, source.bench_images)
+    if source.pope_images:
+        write_pope(folder / "benchmarks" / "pope", source.seed, source.pope_images)
     return {
         "scienceqa_train": source.scienceqa_train, "scienceqa_test": source.scienceqa_test,
         "bench_images": source.bench_images,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.schema import ImageLimits, LlavaBenchConfig, ScienceQAConfig
+from configs.schema import ImageLimits, LlavaBenchConfig, MmeConfig, PopeConfig, ScienceQAConfig
 from tasks.errors import DataError
 from tasks.ingest.decoding import decode_all
 from tasks.ingest.documents import entries, lines, list_items
@@ -21,6 +21,10 @@ from tasks.ingest.staging import Staging
 from tasks.progress import Progress
 
 SCIENCEQA, LLAVA_BENCH = "scienceqa", "llava_bench"
+POPE_SUBSETS = ("random", "popular", "adversarial")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+SetConfig = ScienceQAConfig | LlavaBenchConfig | PopeConfig | MmeConfig
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,26 @@ class TestSet:
 
     name: str
     root: Path
-    config: ScienceQAConfig | LlavaBenchConfig
+    config: SetConfig
 
     def image_names(self) -> Iterator[str]:
         """The files of its images, relative to the root; of those it names, not of all that lie there.
 
         Raises DataError if a file of the set is missing or broken.
         """
-        names = self._scienceqa(self.config) if isinstance(self.config, ScienceQAConfig) else self._bench(self.config)
-        return (name for name in names if is_inside(name))
+        return (name for name in self._names() if is_inside(name))
+
+    def _names(self) -> Iterator[str]:
+        match self.config:
+            case ScienceQAConfig():
+                return self._scienceqa(self.config)
+            case LlavaBenchConfig():
+                return self._named_in((self.config.questions,), self.config.images)
+            case PopeConfig():
+                files = [self.config.annotations.format(subset=subset) for subset in POPE_SUBSETS]
+                return self._named_in(files, self.config.images)
+            case MmeConfig():
+                return self._all_images()
 
     def _scienceqa(self, config: ScienceQAConfig) -> Iterator[str]:
         place = Place(str(self.root))
@@ -51,13 +66,21 @@ class TestSet:
                 names = image_names(config.images, config.split, pid, image)
                 yield next((name for name in names if place.stat(name)), names[0])
 
-    def _bench(self, config: LlavaBenchConfig) -> Iterator[str]:
+    def _named_in(self, files: Iterable[str], images: str) -> Iterator[str]:
+        """The images that files of one JSON object a line name."""
         seen = set[str]()
-        for _, row in lines(Place(str(self.root)), config.questions):
-            image = row.get("image") if isinstance(row, dict) else None
-            if isinstance(image, str) and image and image not in seen:
-                seen.add(image)
-                yield f"{config.images}/{image}"
+        for file in files:
+            for _, row in lines(Place(str(self.root)), file):
+                image = row.get("image") if isinstance(row, dict) else None
+                if isinstance(image, str) and image and image not in seen:
+                    seen.add(image)
+                    yield f"{images}/{image}"
+
+    def _all_images(self) -> Iterator[str]:
+        """MME's images lie in a folder a task, here or there by version: all that are there count."""
+        for path in sorted(self.root.rglob("*")):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                yield path.relative_to(self.root).as_posix()
 
 
 class TestImages:

@@ -104,6 +104,24 @@ class MlflowRegistry:
                 )
             return read_evidence(folder, tags[PREFIX + "checkpoint"], tags[PREFIX + "evaluation"])
 
+    def evaluation(self, version: str, into: Path) -> tuple[Path, str]:
+        """The files of a version's evaluation, fetched into a folder, and its digest. Images are not among them.
+
+        Raises RegistryError if there is no such version or it has none.
+        """
+        with self._refusals(f"fetch the evaluation of version {version}"):
+            from mlflow.artifacts import download_artifacts
+
+            tags = self._version(version).tags
+            if PREFIX + "evaluation" not in tags:
+                raise RegistryError(f"version {version} of {self.name} was not registered by llavaflow: no evaluation")
+            folder = Path(download_artifacts(f"{self._location(version)}/{EVALUATION}", dst_path=str(into)))
+            return folder, tags[PREFIX + "evaluation"]
+
+    def of_alias(self, alias: str) -> str | None:
+        """The version that an alias points to."""
+        return self._aliases().get(alias)
+
     def weights(self, version: str) -> str:
         """Uri of a version's Hugging Face folder."""
         with self._refusals(f"find version {version}"):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tasks.artifacts import Frozen
 from tasks.report.data_review import DataReview
+from tasks.report.evaluation_inputs import EvaluationDetails
 
 
 class Score(Frozen):
@@ -176,6 +177,7 @@ class ReportInput(Frozen):
     """Any number; the report chooses."""
     reviews: tuple[Review, ...] = ()
     """Any number; the report chooses."""
+    details: EvaluationDetails = EvaluationDetails()
     stages: tuple[Stage, ...] = ()
     usd: float | None = None
     environment: dict[str, str] = Field(default_factory=dict)

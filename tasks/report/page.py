@@ -70,13 +70,13 @@ def write_review(path: Path, review: DataReview) -> None:
 
 def render_review(review: DataReview) -> str:
     """The review of the data as text."""
-    return _environment().get_template("review.html.jinja").render(review=review, longest=IN_REVIEW)
+    return environment().get_template("review.html.jinja").render(review=review, longest=IN_REVIEW)
 
 
 def render(report: ReportInput) -> str:
     """The page as text."""
     curves = [curve for curve in report.curves if curve.points]
-    return _environment().get_template("report.html.jinja").render(
+    return environment().get_template("report.html.jinja").render(
         report=report,
         verdict=verdict_of(report.decision),
         tiles=tiles_of(report),
@@ -162,7 +162,7 @@ def _outcomes(answers: Sequence[Answer]) -> dict[str, int]:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """The templates. Everything is escaped: answers of models and replies of teachers are not to be trusted."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -179,6 +179,7 @@ def _environment() -> Environment:
         "duration": words.duration,
         "money": words.money,
         "short": words.short,
+        "probability": words.probability,
         "moment": words.moment,
         "picture": picture,
     }

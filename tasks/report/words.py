@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BENCHMARKS = {"scienceqa": "ScienceQA", "llava_bench": "LLaVA-Bench"}
+BENCHMARKS = {"scienceqa": "ScienceQA", "llava_bench": "LLaVA-Bench", "pope": "POPE", "mme": "MME"}
 ROWS = {
     "avg": "All questions",
     "all": "All questions",
@@ -53,6 +53,13 @@ def grade(value: float) -> str:
 def signed(value: float, digits: int = 1) -> str:
     """A difference with its sign, a true minus."""
     return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def probability(value: float | None) -> str:
+    """A p-value: three decimals, or that it is below what they show."""
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
 def count(value: int) -> str:

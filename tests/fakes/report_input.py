@@ -8,7 +8,16 @@ import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from configs.schema import EvaluateConfig, GateConfig, LlavaBenchConfig, ScienceQAConfig, ScriptedEndpoint
+from configs.schema import (
+    EnsembleConfig,
+    EvaluateConfig,
+    GateConfig,
+    LlavaBenchConfig,
+    PopeConfig,
+    ScienceQAConfig,
+    ScriptedEndpoint,
+)
+from tasks.chat_records import Message
 from tasks.evaluate.answers import Prompt
 from tasks.evaluate.run import build_evaluation
 from tasks.progress import Silent
@@ -22,9 +31,12 @@ from tasks.report.collect import (
     read_curve,
     read_reviews,
 )
+from tasks.report.evaluation import read_details
 from tasks.report.inputs import Compared, Decision, Reason, ReportInput, Stage
+from tasks.scripted import solver
 from tasks.world.captions import captions
 from tasks.world.facts import facts_of
+from tasks.world.pope import write_pope
 from tasks.world.render import jpeg
 from tasks.world.scene import make_scene, seeded
 from tasks.world.talk import conversation, detail, reasoning
@@ -33,8 +45,12 @@ from tests.fakes.evaluations import digest_of_name
 from tests.fakes.image_sets import Made, write_image_set
 from tests.fakes.models import Judge, Model
 
+SCRIPTED = ScriptedEndpoint(kind="scripted")
 CONFIG = EvaluateConfig(
-    scienceqa=ScienceQAConfig(), llava_bench=LlavaBenchConfig(judge=ScriptedEndpoint(kind="scripted")), bootstrap=200
+    scienceqa=ScienceQAConfig(ensemble=EnsembleConfig(llm=SCRIPTED)),
+    llava_bench=LlavaBenchConfig(judge=SCRIPTED),
+    pope=PopeConfig(),
+    bootstrap=200,
 )
 REASONS = (
     "Assistant 1 names every object with its colour and place. Assistant 2 is right about the largest one, but leaves "
@@ -50,6 +66,8 @@ def answering(skill: float, root: Path, seed: int) -> Model:
 
     def say(prompt: Prompt) -> str:
         question, options = question_of(prompt.text)
+        if "Is there" in question and not options:
+            return rng.choice(("Yes", "No"))
         if not options:
             return "There is a large circle on the left." if prompt.image else "It is a picture."
         if prompt.image:
@@ -77,8 +95,10 @@ def judging(skill: float, seed: int) -> Judge:
 def evaluated(folder: Path, sets: Path, skill: float, seed: int) -> Path:
     """An evaluation by the stage's own code."""
     folder.mkdir(parents=True)
-    roots = {"scienceqa": sets / "scienceqa", "llava_bench": sets / "llava_bench"}
-    build_evaluation(folder, roots, CONFIG, answering(skill, sets, seed), judging(skill, seed), seed, Silent())
+    roots = {name: sets / name for name in ("scienceqa", "llava_bench", "pope")}
+    llm = Judge(lambda text, attempt: solver.answer([Message("user", text)]))
+    model, judge = answering(skill, sets, seed), judging(skill, seed)
+    build_evaluation(folder, roots, CONFIG, model, judge, seed, Silent(), llm=llm)
     return folder
 
 
@@ -154,6 +174,7 @@ def report_input(folder: Path, *, questions: int = 240, images: int = 12, steps:
     sets = folder / "sets"
     write_scienceqa(sets / "scienceqa", 7, 0, questions)
     write_llava_bench(sets / "llava_bench", 7, images)
+    write_pope(sets / "pope", 7, images)
     mine = evaluated(folder / "challenger", sets, 0.9, 1)
     theirs = evaluated(folder / "champion", sets, 0.8, 2)
     gate = GateConfig(floors={"scienceqa/avg": 50.0, "scienceqa/img": 60.0}, margin=3.0, category_margin=10.0)
@@ -185,6 +206,7 @@ def report_input(folder: Path, *, questions: int = 240, images: int = 12, steps:
         conversations=read_conversations(folder / "conversations", folder / "images"),
         answers=read_answers(mine),
         reviews=read_reviews(mine),
+        details=read_details(mine),
         stages=stages(),
         environment={
             "Machine": "2 cores, 8 GB, no GPU", "Workers": "2, DeepSpeed ZeRO-2, bf16", "Python": "3.11.7",

@@ -5,18 +5,25 @@ from __future__ import annotations
 import random
 from math import comb
 
+import numpy as np
 import pytest
 
 import tasks.statistics as statistics
 from tasks.statistics import (
     Interval,
+    benjamini_hochberg,
     bootstrap_mean,
+    bootstrap_mean_ratio,
     bootstrap_ratio,
+    bootstrap_statistic,
     exact_interval,
     examples_needed,
+    examples_needed_ratio,
     holm,
     mcnemar_exact,
+    paired_difference,
     paired_lower_bound,
+    paired_p_value,
     wilson_interval,
 )
 
@@ -142,3 +149,50 @@ def test_examples_needed_grow_with_the_square_and_shrink_with_pairing() -> None:
 
 def test_an_interval_has_names() -> None:
     assert Interval(0.1, 0.2).high == 0.2
+
+
+def test_one_run_has_the_interval_of_its_ratio_and_several_that_of_their_mean() -> None:
+    top, bottom = [3.0, 5.0, 8.0, 2.0], [8.0, 8.0, 9.0, 7.0]
+    assert bootstrap_mean_ratio([(top, bottom)], seed=3) == bootstrap_ratio(top, bottom, seed=3)
+    assert bootstrap_mean_ratio([(top, bottom)] * 3, seed=3) == pytest.approx(bootstrap_ratio(top, bottom, seed=3))
+    with pytest.raises(ValueError, match="one length"):
+        bootstrap_mean_ratio([(top, bottom), (top[:2], bottom[:2])])
+
+
+def test_a_statistic_that_hardly_any_resample_has_has_no_interval() -> None:
+    assert bootstrap_statistic(5, lambda rows: np.full(len(rows), np.nan)) is None
+    values = np.array([0.0, 1.0, 1.0, 1.0])
+    assert bootstrap_statistic(4, lambda rows: values[rows].mean(axis=1), seed=1) == bootstrap_mean(
+        [0.0, 1.0, 1.0, 1.0], seed=1
+    )
+
+
+def test_a_paired_difference_is_surer_than_its_parts() -> None:
+    first = [1.0, 0.0] * 50
+    second = [*first[:96], 0.0, 0.0, 0.0, 0.0]
+    ones = [1.0] * 100
+    paired = paired_difference((first, ones), (second, ones), seed=1)
+    assert 0.0 <= paired.low <= 0.02 <= paired.high < 0.06
+    assert paired.high - paired.low < bootstrap_mean(first, seed=1).high - bootstrap_mean(first, seed=1).low
+
+
+def test_the_sign_test_of_paired_differences_agrees_with_the_exact_one() -> None:
+    assert paired_p_value([1.0] * 6) == pytest.approx(2 / 2**6, abs=0.006)
+    assert paired_p_value([1.0, -1.0]) == 1.0
+    assert paired_p_value([0.5, -0.25, 0.1]) == paired_p_value([0.5, -0.25, 0.1])
+
+
+def test_benjamini_hochberg_is_that_of_the_paper_and_no_stricter_than_holm() -> None:
+    p_values = [0.01, 0.04, 0.03, 0.005]
+    assert benjamini_hochberg(p_values) == pytest.approx([0.02, 0.04, 0.04, 0.02])
+    assert all(bh <= strict for bh, strict in zip(benjamini_hochberg(p_values), holm(p_values), strict=True))
+    assert benjamini_hochberg([]) == []
+
+
+def test_a_ratio_that_spreads_more_takes_more_examples() -> None:
+    bottom = [8.0] * 8
+    calm, wild = [6.0, 6.0, 5.0, 7.0] * 2, [1.0, 10.0, 2.0, 9.0] * 2
+    assert examples_needed_ratio(calm, bottom) < examples_needed_ratio(wild, bottom)
+    assert examples_needed_ratio([6.0] * 4, [8.0] * 4) == 1
+    # A share is a ratio with denominators of 1: both formulas agree.
+    assert examples_needed_ratio([1.0, 0.0] * 50, [1.0] * 100) == examples_needed(0.5)

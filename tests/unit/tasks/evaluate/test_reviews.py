@@ -96,3 +96,12 @@ def test_repeated_and_absent_reviews_are_refused(tmp_path: Path) -> None:
         read_reviews(write_lines(tmp_path / "r.jsonl", [review(0, "conv", 8, 8), review(0, "conv", 8, 8)]))
     with pytest.raises(ScoringError, match="holds no reviews"):
         read_reviews(write_lines(tmp_path / "e.jsonl", []))
+
+
+def test_a_file_that_is_too_small_for_a_point_says_how_many_it_would_take(tmp_path: Path) -> None:
+    rows = [review(number, "conv", 8, (number * 3) % 9 + 1) for number in range(12)]
+    scored = score_reviews(read_reviews(write_lines(tmp_path / "a.jsonl", rows)))
+    assert scored.needed is not None
+    assert scored.needed > 12
+    steady = [review(number, "conv", 8, 6) for number in range(12)]
+    assert score_reviews(read_reviews(write_lines(tmp_path / "b.jsonl", steady))).needed is None

@@ -353,6 +353,15 @@ def test_shapes_become_an_image_set_with_benchmarks(tmp_path: Path) -> None:
     assert len(written["benchmarks/llava_bench/questions.jsonl"].splitlines()) == 6
 
 
+def test_a_pope_set_comes_with_the_shapes_on_demand(tmp_path: Path) -> None:
+    for pope_images in (0, 3):
+        folder = tmp_path / str(pope_images)
+        folder.mkdir()
+        source = SHAPES.model_copy(update={"pope_images": pope_images})
+        build_image_set(folder, DataConfig(source=source, near_duplicates=None), [None], Silent())
+        assert len(list((folder / "benchmarks").glob("pope/images/*.jpg"))) == pope_images
+
+
 def test_shapes_give_the_same_bytes_again_and_others_by_another_seed(tmp_path: Path) -> None:
     for name, seed in (("one", 7), ("two", 7), ("other", 8)):
         (tmp_path / name).mkdir()

@@ -1,0 +1,159 @@
+"""From an EvalReport's folder to the parts of the report that go beyond its tables. Reads documented fields only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from tasks.report.collect import question_of
+from tasks.report.evaluation_inputs import (
+    BranchRow,
+    EnsembleRow,
+    EnsembleTable,
+    EvaluationDetails,
+    Measure,
+    TopicRow,
+    Topics,
+    Unread,
+)
+from tasks.tracker import dotted
+
+COLUMNS = {
+    "nat": "NAT", "soc": "SOC", "lan": "LAN", "txt": "TXT", "img": "IMG", "no": "NO", "g1-6": "G1-6",
+    "g7-12": "G7-12", "avg": "Avg",
+}
+"""Rows of ScienceQA's breakdown, as the paper heads them."""
+OURS = {
+    "model": "This model", "llm": "The text-only LLM", "complement": "Ensemble, complement", "judge": "Ensemble, judge",
+}
+UNREAD_SHOWN = 40
+READ = {"right", "wrong", "judged"}
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Score(_File):
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    random: float | None = None
+    blind: float | None = None
+
+
+class _Ensemble(_File):
+    scheme: str
+    rows: dict[str, dict[str, _Score]]
+    branches: dict[str, int]
+    right: dict[str, int]
+    oracle: _Score
+    difference: _Score
+    difference_read: _Score
+    p_value: float
+    counts: dict[str, int] = Field(default_factory=dict)
+    guesses: dict[str, int] = Field(default_factory=dict)
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    published: dict[str, dict[str, float]] = Field(default_factory=dict)
+    comparable: bool = False
+
+
+class _Benchmark(_File):
+    topics: dict[str, _Score] = Field(default_factory=dict)
+    measures: dict[str, _Score] = Field(default_factory=dict)
+    ensemble: _Ensemble | None = None
+
+
+class _Report(_File):
+    benchmarks: dict[str, _Benchmark]
+
+
+class _Said(_File):
+    text: str
+    outcome: str
+    reason: str | None = None
+    words: str | None = None
+
+
+class _Example(_File):
+    id: str
+    image: str | None = None
+    prompt: str
+    sighted: _Said
+
+
+def read_details(evaluation: Path) -> EvaluationDetails:
+    """Topics, ensembles and answers that could not be read, of a finished evaluation."""
+    report = _Report.model_validate_json((evaluation / "report.json").read_text(encoding="utf-8"))
+    unread = [one for name in report.benchmarks for one in _unread(evaluation, name)]
+    return EvaluationDetails(
+        topics=tuple(
+            _topics(name, part) for name, part in report.benchmarks.items() if part.topics or part.measures
+        ),
+        ensembles=tuple(
+            _ensemble(name, part.ensemble) for name, part in report.benchmarks.items() if part.ensemble is not None
+        ),
+        unread=tuple(unread[:UNREAD_SHOWN]),
+        unread_in_all=len(unread),
+    )
+
+
+def _topics(name: str, part: _Benchmark) -> Topics:
+    return Topics(
+        benchmark=name,
+        rows=tuple(TopicRow(name=topic, **score.model_dump()) for topic, score in part.topics.items()),
+        measures=tuple(
+            Measure(name=measure, **score.model_dump(exclude={"random", "blind"}))
+            for measure, score in part.measures.items()
+        ),
+    )
+
+
+def _ensemble(name: str, part: _Ensemble) -> EnsembleTable:
+    ours = [
+        EnsembleRow(
+            name=OURS.get(row, row), cells=_cells({key: one.value for key, one in scores.items()}), published=False
+        )
+        for row, scores in part.rows.items()
+    ]
+    paper = [
+        EnsembleRow(name=row, cells=_cells(dict(values)), published=True) for row, values in part.published.items()
+    ]
+    facts = {key: value for key, value in dotted(part.settings) if value not in {"", "null"}}
+    counts = {key: str(count) for key, count in (part.counts | part.guesses).items()}
+    return EnsembleTable(
+        benchmark=name, scheme=part.scheme, columns=tuple(COLUMNS.values()), rows=(*ours, *paper),
+        branches=tuple(
+            BranchRow(name=branch, count=count, right=part.right.get(branch, 0))
+            for branch, count in part.branches.items()
+        ),
+        oracle=part.oracle.value,
+        difference=_bounded(part.difference), difference_read=_bounded(part.difference_read), p_value=part.p_value,
+        guesses=part.guesses.get("decided by a guess", 0), guesses_right=part.counts.get("guesses right", 0),
+        facts=counts | facts, comparable=part.comparable,
+    )
+
+
+def _bounded(score: _Score) -> tuple[float, float, float]:
+    return score.value or 0.0, score.low or 0.0, score.high or 0.0
+
+
+def _cells(values: dict[str, float | None]) -> tuple[float | None, ...]:
+    return tuple(values.get(column) for column in COLUMNS)
+
+
+def _unread(evaluation: Path, benchmark: str) -> Iterator[Unread]:
+    path = evaluation / "examples" / f"{benchmark}.jsonl"
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        if line and (example := _Example.model_validate_json(line)).sighted.outcome not in READ:
+            said = example.sighted
+            yield Unread(
+                benchmark=benchmark, id=example.id, image=evaluation / example.image if example.image else None,
+                question=question_of(example.prompt)[0], said=said.text,
+                reason=said.reason or said.outcome,
+            )
