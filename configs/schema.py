@@ -88,6 +88,22 @@ class ScriptedEndpoint(Knobs):
     kind: Literal["scripted"]
 
 
+class BatchConfig(Knobs):
+    """How requests go through the OpenAI Batch API: cheaper than one by one, answered within a day."""
+
+    max_requests: PositiveInt = 50_000
+    """Requests in one batch. The default, and that of `max_bytes`, are the limits that OpenAI states."""
+    max_bytes: PositiveInt = 200_000_000
+    """Size of one input file."""
+    max_open: PositiveInt = 4
+    """Batches under way at once."""
+    poll_seconds: PositiveFloat = 60.0
+    leave_after_seconds: Annotated[float, Field(ge=0.0)] | None = None
+    """End the run, with its batches under way, after waiting so long; the same command comes back to them."""
+    discount: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """What a request costs in a batch, as a part of its price."""
+
+
 class OpenAIEndpoint(Knobs):
     """Any OpenAI-compatible chat endpoint. The key is read from the environment variable named here."""
 
@@ -102,6 +118,8 @@ class OpenAIEndpoint(Knobs):
     max_retries: Annotated[int, Field(ge=0)] = 4
     usd_per_million_input: Annotated[float, Field(ge=0.0)] = 0.0
     usd_per_million_output: Annotated[float, Field(ge=0.0)] = 0.0
+    batch: BatchConfig | None = None
+    """Ask through the Batch API. An answer is the same answer either way: this is no part of a request's key."""
 
 
 Endpoint = Annotated[ScriptedEndpoint | OpenAIEndpoint, Field(discriminator="kind")]

@@ -45,8 +45,10 @@ def drive(asked: Asked) -> int:
         holder: list[Run] = []
         try:
             _run(asked, holder)
-        except (KeyboardInterrupt, SystemExit):  # Ray exits on SIGTERM while it starts
+        except (KeyboardInterrupt, SystemExit) as error:  # Ray exits on SIGTERM while it starts
             end_children()
+            for note in getattr(error, "__notes__", ()):  # where something stands that goes on elsewhere
+                _say(note)
             return _interrupted(interrupts)
         except Exception as error:  # noqa: BLE001 - the last place where it can be told in one line
             end_children()

@@ -83,7 +83,8 @@ def cost_of(endpoint: Endpoint, asked: float, answered: float) -> Work:
     """Tokens and money at an endpoint; nothing where rules answer."""
     if not isinstance(endpoint, OpenAIEndpoint):
         return {}
-    usd = (asked * endpoint.usd_per_million_input + answered * endpoint.usd_per_million_output) / 1e6
+    part = endpoint.batch.discount if endpoint.batch else 1.0
+    usd = part * (asked * endpoint.usd_per_million_input + answered * endpoint.usd_per_million_output) / 1e6
     return {"tokens asked": round(asked), "tokens answered": round(answered), "usd": round(usd, 2)}
 
 

@@ -37,7 +37,7 @@ from tasks.chat import Role, make_client
 from tasks.code import CodeState, code_state
 from tasks.ledger import Budget, Ledger, LedgerAsker
 from tasks.making import make, sweep
-from tasks.progress import Progress
+from tasks.progress import Progress, Silent
 from tasks.register.promote import Desk
 from tasks.register.registry import MlflowRegistry
 from tasks.register.run import desk_under
@@ -170,15 +170,23 @@ class Run:
         return self.home / "work" / f"{spec.name}-{digest_of(spec.key_parts())[:16]}"
 
     @contextmanager
-    def asking(self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None) -> Iterator[LedgerAsker]:
+    def asking(
+        self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None, progress: Progress | None = None
+    ) -> Iterator[LedgerAsker]:
         """See `StageRun`."""
         key = os.environ.get(endpoint.api_key_env) if isinstance(endpoint, OpenAIEndpoint) else None
         with ExitStack() as stack:
             client = make_client(endpoint, key, purpose)
             stack.callback(client.close)
-            ledger = Ledger(self.settings.ledger_url or f"sqlite:///{self.home}/ledger.db")
+            url = self.settings.ledger_url or f"sqlite:///{self.home}/ledger.db"
+            ledger = Ledger(url)
             stack.callback(ledger.close)
-            yield LedgerAsker(ledger, client, purpose, budget)
+            if isinstance(endpoint, OpenAIEndpoint):
+                from tasks.batch_asking import asker_of
+
+                yield asker_of(stack, endpoint, key, ledger, url, client, purpose, budget, progress or Silent())
+            else:
+                yield LedgerAsker(ledger, client, purpose, budget)
 
     # ------------------------------------------------------------------------------------------------ for the spine
 

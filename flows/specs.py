@@ -56,6 +56,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
 
 HANDLING = {
     "api_key_env", "timeout_seconds", "concurrency", "max_retries", "usd_per_million_input", "usd_per_million_output",
+    "batch",
 }
 """Fields of an endpoint that do not shape its answers."""
 CADENCE = {"row_tokens", "checkpoint_every", "log_every"}

@@ -49,10 +49,17 @@ def verdict_on(error: openai.APIError, endpoint: OpenAIEndpoint, api_key: str | 
         return Retry(f"the connection failed ({cause})", down=cause in ("ConnectError", "ConnectTimeout"))
     if not isinstance(error, openai.APIStatusError):
         return Retry(f"its answer could not be read ({type(error).__name__})")
-    status, told = error.status_code, say(error.message, api_key)
-    _reject(status, error.code, told, endpoint)
+    told = say(error.message, api_key)
+    return verdict_on_status(error.status_code, error.code, told, error.response.headers, endpoint)
+
+
+def verdict_on_status(
+    status: int, code: str | None, told: str, headers: Mapping[str, str], endpoint: OpenAIEndpoint
+) -> Retry:
+    """`verdict_on` of an HTTP status that means an error, with the code and the words that came with it."""
+    _reject(status, code, told, endpoint)
     if status in AGAIN or status >= 500:
-        after = retry_after(error.response.headers, datetime.now(UTC))
+        after = retry_after(headers, datetime.now(UTC))
         if after is not None and after > LONGEST_ORDERED_PAUSE:
             raise EndpointError(f"{endpoint.base_url} asks to wait {after:.0f} s (HTTP {status}); run again then")
         return Retry(f"HTTP {status}: {told}", after)

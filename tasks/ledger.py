@@ -23,6 +23,7 @@ FREE_BATCH = 500
 """Answers that cost nothing are committed in batches of this size."""
 LEASE_MARGIN = 60.0
 POLL_SECONDS = 0.5
+WAVE = 250
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class Asker(Protocol):
     def tally(self) -> Tally:
         """What was asked and paid so far."""
 
+    @property
+    def wave(self) -> int:
+        """How many requests that may be asked again are best taken through all their attempts together."""
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -105,6 +110,11 @@ class LedgerAsker:
     def model(self) -> str:
         """Name of the model that answers."""
         return self._client.model
+
+    @property
+    def wave(self) -> int:
+        """Few: a model that answers nonsense is left before all is paid for."""
+        return WAVE
 
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """As `Ledger.ask`."""

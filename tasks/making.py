@@ -60,9 +60,9 @@ class StageRun(Protocol):
         """A folder for what a stage wants to find again after a crash."""
 
     def asking(
-        self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None
+        self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None, progress: Progress | None = None
     ) -> AbstractContextManager[LedgerAsker]:
-        """Somebody to ask, behind the ledger."""
+        """Somebody to ask, behind the ledger. `progress` hears of what takes hours."""
 
 
 @dataclass(frozen=True)

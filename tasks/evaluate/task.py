@@ -35,7 +35,7 @@ def evaluate(
         template = train.stages.instruct.template or train.template
         answerer = HuggingFaceAnswerer(run.local(instructed) / "model", template)
         with ExitStack() as stack:
-            judge = stack.enter_context(run.asking(bench.judge, "judge")) if bench else None
+            judge = stack.enter_context(run.asking(bench.judge, "judge", progress=progress)) if bench else None
             built = build_evaluation(
                 folder, roots, config, answerer, judge, run.experiment.seed, progress, rules
             )

@@ -24,8 +24,6 @@ from tasks.ledger import Answer, Asker, Request
 from tasks.progress import Progress
 from tasks.stages import Built
 
-WAVE = 250
-"""Wishes taken through all their attempts together: a teacher that answers nonsense is left before all is paid for."""
 ATTEMPTS_A_TURN = 1000
 
 
@@ -80,8 +78,8 @@ def build_conversations(
         progress.note(f"{len(annotated) - len(captioned)} images have no caption and are left out")
     wishes = choose(sorted(captioned), config.samples, config.mix, seed)
     outcome = _Outcome()
-    for start in range(0, len(wishes), WAVE):
-        first = [_first(wish, captioned, prompts) for wish in wishes[start : start + WAVE]]
+    for start in range(0, len(wishes), asker.wave):
+        first = [_first(wish, captioned, prompts) for wish in wishes[start : start + asker.wave]]
         _wave(first, config, asker, outcome, _Shown(progress, len(wishes), asker))
         _check(outcome, len(wishes), config.max_rejected_share)
     _write(folder, outcome)

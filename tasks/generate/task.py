@@ -24,7 +24,7 @@ def generate(run: StageRun, spec: StageSpec[ConversationSet], images: ImageSet) 
     def build(folder: Path, progress: Progress) -> Built:
         config, seed = run.experiment.generate, run.experiment.seed
         budget = None if config.budget_usd is None else Budget(config.budget_usd, "generate.budget_usd")
-        with run.asking(config.teacher, "teacher", budget) as asker:
+        with run.asking(config.teacher, "teacher", budget, progress) as asker:
             return build_conversations(folder, run.local(images), config, seed, asker, progress)
 
     return run.make(spec, build)
