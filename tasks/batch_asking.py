@@ -93,8 +93,9 @@ class BatchAsker(LedgerAsker):
             elif not under_way:
                 return
             if ended := self._look(under_way):
+                refused = [row for row in ended if self._standings[row.name].full]
                 for row in ended:
-                    yield from self._fetch(row, wanted, len(under_way) > len(ended))
+                    yield from self._fetch(row, wanted, len(under_way) > len(refused))
             elif wanted:
                 self._wait()
                 yield from self._known(wanted, [key for key, item in wanted.items() if item.held])
@@ -130,7 +131,7 @@ class BatchAsker(LedgerAsker):
     ) -> Generator[tuple[int, Answer], None, list[BatchRow]]:
         """Send what is to be had, within the bounds and the budget; returns all that is under way then."""
         desk = self._desk
-        while len(under_way) < desk.config.max_open and not self._full:
+        while len(under_way) < desk.config.max_open and not (self._full and under_way):
             taken = set[str]().union(*(self._keys_of(row) for row in under_way))
             free = [item for key, item in wanted.items() if key not in taken and not item.held]
             choice = choose(desk, free, self._allowance(wanted, taken))
