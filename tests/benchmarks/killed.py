@@ -57,9 +57,9 @@ def _row(job: Job, story: Story, server: FaultyTeacher, wrong: list[str]) -> str
     verdict = "identical files, no disagreement" if not wrong else "; ".join(wrong[:5])
     return (
         f"| generate, killed (-9) {story.kills} times: {sizes['conversations.jsonl']:,} conversations, "
-        f"{sizes['rejected.jsonl']} rejected, {len(server.whole):,} requests answered | {verdict}; {again} keys sent more "
-        f"than once, all of them in flight at a kill ({len(story.in_flight)} in all), {twice} of them answered more than "
-        f"once; faults: {faults} | {story.seconds:.0f} s | `python -m tests.benchmarks.killed` |\n"
+        f"{sizes['rejected.jsonl']} rejected, {len(server.whole):,} requests answered | {verdict}; {again} keys sent "
+        f"more than once, all of them in flight at a kill ({len(story.in_flight)} in all), {twice} of them answered "
+        f"more than once; faults: {faults} | {story.seconds:.0f} s | `python -m tests.benchmarks.killed` |\n"
     )
 
 

@@ -34,7 +34,15 @@ from tasks.world.scene import make_scene
 from tasks.world.testsets import boxes_of
 from tests.fakes.openai_server import FakeServer, Fault, Messages, drop, fine, half, status
 
-WORDS = ["amber", "anchor", "apple", "arrow", "badge", "barrel", "basket", "beacon", "bell", "bridge", "candle", "canvas", "carpet", "cedar", "chain", "cliff", "cloud", "coast", "copper", "coral", "crane", "crown", "desert", "drum", "eagle", "ember", "engine", "falcon", "feather", "fern", "field", "flame", "forest", "garden", "glass", "grove", "hammer", "harbour", "island", "ivory", "jacket", "kettle", "lantern", "lemon", "maple", "marble", "meadow", "mirror", "needle", "ocean", "orchard", "paper", "pearl", "pepper", "pillar", "quarry", "raven", "ribbon", "river", "saddle", "silver", "timber", "tunnel", "valley", "velvet", "willow", "winter"]
+WORDS = (
+    "amber", "anchor", "apple", "arrow", "badge", "barrel", "basket", "beacon", "bell", "bridge", "candle",
+    "canvas", "carpet", "cedar", "chain", "cliff", "cloud", "coast", "copper", "coral", "crane", "crown",
+    "desert", "drum", "eagle", "ember", "engine", "falcon", "feather", "fern", "field", "flame", "forest",
+    "garden", "glass", "grove", "hammer", "harbour", "island", "ivory", "jacket", "kettle", "lantern", "lemon",
+    "maple", "marble", "meadow", "mirror", "needle", "ocean", "orchard", "paper", "pearl", "pepper", "pillar",
+    "quarry", "raven", "ribbon", "river", "saddle", "silver", "timber", "tunnel", "valley", "velvet", "willow",
+    "winter",
+)  # fmt: skip
 NONSENSE_SHARE = 0.4
 """Replies that do not parse, so that requests are asked again with the reason."""
 IMAGES = 60
