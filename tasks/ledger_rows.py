@@ -23,10 +23,10 @@ from tasks.chat_records import Failure, Reply
 from tasks.errors import EnvironmentProblem
 from tasks.ledger_keys import Entry
 from tasks.ledger_owner import abandoned
-from tasks.ledger_tables import PREFIXES, REQUESTS, insert_new, open_engine
+from tasks.ledger_tables import PREFIXES, REQUESTS, UNDER_WAY, insert_new, open_engine
 
 KEYS_A_QUERY = 500
-KEPT = [REQUESTS.c[name] for name in ("key", "reply", "input_tokens", "output_tokens", "finish_reason", "usd")]
+KEPT = [REQUESTS.c[name] for name in ("key", "state", "reply", "input_tokens", "output_tokens", "finish_reason", "usd")]
 
 Claim = Literal["ours", "held", "answered"]
 
@@ -86,10 +86,10 @@ class Rows:
         found: dict[str, Kept] = {}
         with self._transaction() as connection:
             for start in range(0, len(keys), KEYS_A_QUERY):
-                wanted = REQUESTS.c.key.in_(keys[start : start + KEYS_A_QUERY])
-                query = sa.select(*KEPT).where(wanted, REQUESTS.c.state == "answered")
-                for key, text, tokens_in, tokens_out, finish, usd in connection.execute(query):
-                    found[key] = Kept(Reply(text, tokens_in, tokens_out, finish), usd)
+                query = sa.select(*KEPT).where(REQUESTS.c.key.in_(keys[start : start + KEYS_A_QUERY]))
+                for key, state, text, tokens_in, tokens_out, finish, usd in connection.execute(query):
+                    if state == "answered":
+                        found[key] = Kept(Reply(text, tokens_in, tokens_out, finish), usd)
         return found
 
     def exchange(
@@ -112,14 +112,14 @@ class Rows:
         """Set the end of leases of ours. One that is over is free: the row stays visible as in flight."""
         renewed = [{"of": key, "until": lease_until} for key in sorted(keys)]
         if renewed:
-            ours = (REQUESTS.c.key == sa.bindparam("of"), REQUESTS.c.owner == owner, REQUESTS.c.state == "in_flight")
+            ours = (REQUESTS.c.key == sa.bindparam("of"), REQUESTS.c.owner == owner, UNDER_WAY)
             with self._transaction() as connection:
                 connection.execute(sa.update(REQUESTS).where(*ours).values(lease_until=sa.bindparam("until")), renewed)
 
     def open_requests(self, now: float) -> list[OpenRequest]:
         """What was sent and has no outcome, oldest first."""
         names = ("key", "purpose", "model", "owner", "sends", "created", "lease_until")
-        query = sa.select(*(REQUESTS.c[name] for name in names)).where(REQUESTS.c.state == "in_flight")
+        query = sa.select(*(REQUESTS.c[name] for name in names)).where(UNDER_WAY)
         with self._transaction() as connection:
             rows = connection.execute(query.order_by(REQUESTS.c.created, REQUESTS.c.key)).mappings().all()
         return [OpenRequest(**row, abandoned=abandoned(row["owner"], row["lease_until"], now)) for row in rows]
@@ -144,7 +144,7 @@ class Rows:
             still_open = sa.update(REQUESTS).where(same, REQUESTS.c.state != "answered")
             connection.execute(still_open.values(**done, **_bound(answered[0])), answered)
         if failed:
-            ours = sa.update(REQUESTS).where(same, REQUESTS.c.owner == owner, REQUESTS.c.state == "in_flight")
+            ours = sa.update(REQUESTS).where(same, REQUESTS.c.owner == owner, UNDER_WAY)
             done = {"state": "failed", "answered": now, "failure": sa.bindparam("why"), "lease_until": None}
             connection.execute(ours.values(**done), failed)
 

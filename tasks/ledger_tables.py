@@ -24,7 +24,7 @@ REQUESTS = sa.Table(
     sa.Column("purpose", sa.String(64), nullable=False),
     sa.Column("model", sa.String(255), nullable=False),
     sa.Column("request", sa.Text, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("state", sa.String(16), nullable=False),
     sa.Column("reply", sa.Text),
     sa.Column("finish_reason", sa.String(64)),
     sa.Column("input_tokens", sa.BigInteger),
@@ -37,6 +37,8 @@ REQUESTS = sa.Table(
     sa.Column("lease_until", sa.Float),
     sa.Column("owner", sa.String(255)),
 )
+UNDER_WAY = REQUESTS.c.state == sa.literal_column("'in_flight'")
+sa.Index("requests_under_way", REQUESTS.c.created, sqlite_where=UNDER_WAY, postgresql_where=UNDER_WAY)
 LOCK_SECONDS = 60.0
 DIALECTS = ("postgresql", "sqlite")
 
