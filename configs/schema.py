@@ -114,8 +114,19 @@ class OpenAIEndpoint(Knobs):
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2
     max_tokens: PositiveInt = 1024
     timeout_seconds: PositiveFloat = 120.0
-    concurrency: PositiveInt = 4
+    """For one try from its first byte to its last, however often the server sends something in between."""
+    connect_seconds: PositiveFloat = 10.0
+    read_seconds: PositiveFloat = 120.0
+    """For the longest silence of the server within a try."""
+    concurrency: PositiveInt = 16
+    """The most requests at once. How many there are adapts to refusals and latency, from a few up to this."""
+    requests_per_minute: PositiveFloat | None = None
+    tokens_per_minute: PositiveFloat | None = None
+    """Tokens of requests and answers together."""
     max_retries: Annotated[int, Field(ge=0)] = 4
+    circuit_after: PositiveInt = 8
+    """After so many tries in a row that failed, only one request at a time is sent, to see whether the endpoint is
+    there again; after so many requests in a row that failed with all their tries, the endpoint is given up."""
     usd_per_million_input: Annotated[float, Field(ge=0.0)] = 0.0
     usd_per_million_output: Annotated[float, Field(ge=0.0)] = 0.0
     batch: BatchConfig | None = None

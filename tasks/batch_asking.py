@@ -6,7 +6,7 @@ that is stopped, or started elsewhere on the same ledger, comes back to the batc
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 
 from configs.schema import BatchConfig, OpenAIEndpoint
@@ -17,7 +17,7 @@ from tasks.chat_batch import BatchClient, Standing
 from tasks.chat_errors import Retry
 from tasks.chat_records import ChatClient, Failure, Reply
 from tasks.errors import BatchesUnderWay, BudgetExhausted, EndpointError
-from tasks.ledger import Answer, Budget, Ledger, LedgerAsker, Request, _entry, key_of
+from tasks.ledger import Answer, Budget, Ledger, LedgerAsker, Request
 from tasks.ledger_batches import BatchRow, BatchRows
 from tasks.progress import Progress
 
@@ -67,8 +67,12 @@ class BatchAsker(LedgerAsker):
         """As many as may be under way: every round of batches can take a day."""
         return self._desk.config.max_requests * self._desk.config.max_open
 
-    def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """As `LedgerAsker.ask`. Raises BatchesUnderWay, too, where the configuration bounds the wait."""
+    def ask(self, requests: Iterable[Request]) -> Iterator[tuple[int, Answer]]:
+        """As `LedgerAsker.ask`, but all are drawn at once: a batch holds thousands, and comes back whole.
+
+        Raises BatchesUnderWay, too, where the configuration bounds the wait.
+        """
+        requests = list(requests)
         try:
             for position, answer in self._answers(self._by_key(requests)):
                 if self._sending:
@@ -220,20 +224,19 @@ class BatchAsker(LedgerAsker):
 
     def _by_key(self, requests: Sequence[Request]) -> dict[str, Wanted]:
         wanted: dict[str, Wanted] = {}
-        client, purpose = self._desk.client, self._desk.purpose
         for position, request in enumerate(requests):
-            key = key_of(client, request)
+            key = self._desk.keys.of(request)
             if key in wanted:
                 wanted[key].positions.append(position)
             else:
-                wanted[key] = Wanted(_entry(client, request, key, purpose), request.messages, [position])
+                wanted[key] = Wanted(key, request, [position])
         return wanted
 
     def _settle(
         self, wanted: dict[str, Wanted], item: Wanted, what: Reply | Failure, usd: float
     ) -> Iterator[tuple[int, Answer]]:
         """Hand an outcome to all who want it. Equal requests of one call are sent once."""
-        del wanted[item.entry.key]
+        del wanted[item.key]
         self._spend(usd)
         reply, failure = (what, None) if isinstance(what, Reply) else (None, what.reason)
         for number, position in enumerate(item.positions):
@@ -247,6 +250,8 @@ class BatchAsker(LedgerAsker):
         """USD that may still be spent: what is under way counts at its highest price."""
         if self._budget is None:
             return None
+        if self._budget.limit_usd <= 0:  # nothing is sent, though it may cost nothing
+            return -1.0
         reserved = sum(self._desk.highest_price(wanted[key]) for key in taken if key in wanted)
         return self._budget.limit_usd - self._budget.spent_usd - reserved
 

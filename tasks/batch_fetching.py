@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from tasks.batch_desk import Desk, Wanted
 from tasks.chat_batch import Standing
-from tasks.chat_batch_lines import read_line
+from tasks.chat_batch_lines import Line, read_line
 from tasks.chat_errors import Retry
-from tasks.chat_records import Failure, Reply
+from tasks.chat_records import Failure, Message, Reply
 from tasks.errors import EndpointRejected
 from tasks.ledger_batches import BatchRow
-from tasks.ledger_rows import Kept
+from tasks.ledger_rows import Landed
 
 LINES_A_COMMIT = 500
 
@@ -51,9 +51,16 @@ def fetch(desk: Desk, row: BatchRow, standing: Standing, wanted: Mapping[str, Wa
     """
     seen = _Seen(desk.rows.keys_of(row.name))
     lines = (line for file in standing.files for line in desk.provider.lines(file))
-    while batch := list(islice(lines, LINES_A_COMMIT)):
-        outcomes = [found for text in batch if (found := _read(desk, row, text, wanted, seen))]
-        _keep(desk, row, outcomes)
+    while some := list(islice(lines, LINES_A_COMMIT)):
+        read = [line for text in some if (line := _read(text, seen))]
+        # Requests of an earlier or another call, whose messages are in the ledger alone.
+        others = desk.rows.messages_of([line.key for line in read if line.key not in wanted])
+        outcomes = [
+            _outcome(desk, row, line, wanted[line.key].messages if line.key in wanted else others[line.key], seen)
+            for line in read
+        ]
+        landed = [Landed(found.key, _as_kept(found.what), found.usd) for found in outcomes]
+        desk.rows.settle(landed, row.name, desk.clock())
         yield from outcomes
     reason = f"the batch {standing.id} ended ({standing.status}) without an answer to it"
     desk.rows.end(row.name, "fetched", standing.line, reason, desk.clock())
@@ -64,8 +71,8 @@ def fetch(desk: Desk, row: BatchRow, standing: Standing, wanted: Mapping[str, Wa
         raise seen.rejected
 
 
-def _read(desk: Desk, row: BatchRow, text: str, wanted: Mapping[str, Wanted], seen: _Seen) -> Outcome | None:
-    """The outcome that a line tells, or None for one that is of no use, which is counted."""
+def _read(text: str, seen: _Seen) -> Line | None:
+    """A line about a request of the batch, or None for one that is of no use, which is counted."""
     line = read_line(text)
     if line is None:
         seen.counts["lines that cannot be read"] += 1
@@ -74,9 +81,14 @@ def _read(desk: Desk, row: BatchRow, text: str, wanted: Mapping[str, Wanted], se
         seen.counts["second lines for a request" if line.key in seen.keys else "lines for unknown requests"] += 1
         return None
     seen.open.discard(line.key)
-    item = wanted.get(line.key)
+    return line
+
+
+def _outcome(desk: Desk, row: BatchRow, line: Line, messages: Sequence[Message], seen: _Seen) -> Outcome:
+    """What came of the request that a line is about."""
+    what: Reply | Failure | Retry
     try:
-        what = desk.provider.outcome(line, item.messages if item else ())
+        what = desk.provider.outcome(line, messages)
     except EndpointRejected as error:
         seen.rejected = seen.rejected or error
         what = Failure(str(error))
@@ -86,10 +98,9 @@ def _read(desk: Desk, row: BatchRow, text: str, wanted: Mapping[str, Wanted], se
     return Outcome(line.key, what, usd)
 
 
-def _keep(desk: Desk, row: BatchRow, outcomes: list[Outcome]) -> None:
-    answers = {found.key: Kept(found.what, found.usd) for found in outcomes if isinstance(found.what, Reply)}
-    failures = {found.key: found.what.reason for found in outcomes if not isinstance(found.what, Reply)}
-    desk.rows.settle(answers, failures, row.name, desk.clock())
+def _as_kept(what: Reply | Failure | Retry) -> Reply | Failure:
+    """To the ledger, a request that may be sent again is one that failed."""
+    return Failure(what.reason) if isinstance(what, Retry) else what
 
 
 def _told(standing: Standing, seen: _Seen) -> str:

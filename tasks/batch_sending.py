@@ -31,7 +31,7 @@ def choose(desk: Desk, free: Iterable[Wanted], allowance: float | None) -> Choic
     for item in free:
         if len(choice.chosen) == config.max_requests:
             break
-        length = len(desk.provider.request_line(item.entry.key, item.messages))
+        length = len(desk.provider.request_line(item.key, item.messages))
         if length > config.max_bytes:
             choice.too_large.append(item)
             continue
@@ -58,9 +58,9 @@ def send(desk: Desk, chosen: Sequence[Wanted]) -> bool:
         desk.config.discount,
     )
     try:
-        claims = rows.claim_all([item.entry for item in chosen], name, desk.clock())
+        claims = rows.claim_all((desk.entry(item) for item in chosen), name, desk.clock())
         for item in chosen:
-            item.held = claims[item.entry.key] != "ours"
+            item.held = claims[item.key] != "ours"
         ours = [item for item in chosen if not item.held]
         if not ours:
             rows.forget(name)
@@ -95,12 +95,12 @@ def recover(desk: Desk, row: BatchRow) -> None:
 def _upload(desk: Desk, name: str, items: Sequence[Wanted]) -> str:
     with tempfile.TemporaryFile() as lines:
         for item in items:
-            lines.write(desk.provider.request_line(item.entry.key, item.messages))
+            lines.write(desk.provider.request_line(item.key, item.messages))
         return desk.provider.upload(f"llavaflow-{name}", lines)
 
 
 def _create(desk: Desk, name: str, items: Sequence[Wanted], input_file: str) -> None:
-    keys, asked, rows = digest_of(sorted(item.entry.key for item in items)), desk.clock(), desk.rows
+    keys, asked, rows = digest_of(sorted(item.key for item in items)), desk.clock(), desk.rows
     rows.change(
         name, state="creating", requests=len(items), keys_digest=keys, input_file_id=input_file, asked=asked,
         lease_until=asked + desk.provider.patience,

@@ -15,8 +15,8 @@ from typing import Literal
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from configs.schema import OpenAIEndpoint
+from tasks.chat_body import read_reply
 from tasks.chat_errors import Retry, say, verdict_on_status
-from tasks.chat_openai import _read as read_completion
 from tasks.chat_records import Failure, Message, Reply
 from tasks.errors import EndpointError, EndpointRejected
 
@@ -82,7 +82,7 @@ def outcome_of(
     if line.status is None:
         return Retry(line.trouble)
     if line.status == HTTPStatus.OK:
-        return read_completion(json.dumps(line.body), messages)
+        return read_reply(json.dumps(line.body), messages, endpoint.max_tokens)
     code, told = _error_in(line)
     try:
         return verdict_on_status(line.status, code, say(told, api_key), {}, endpoint)

@@ -15,13 +15,18 @@ So a batch is found again whenever and wherever a run goes on, and no request of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from pydantic import BaseModel, TypeAdapter
 
-from tasks.ledger_rows import KEYS_A_QUERY, METADATA, REQUESTS, Claim, Entry, Kept, Rows, _abandoned, _answer, _row
+from tasks.chat_records import Message
+from tasks.ledger_keys import Entry
+from tasks.ledger_owner import abandoned
+from tasks.ledger_rows import KEYS_A_QUERY, Claim, Landed, Rows
+from tasks.ledger_tables import METADATA, PREFIXES, REQUESTS, UNDER_WAY
 
 BATCHES = sa.Table(
     "batches",
@@ -46,7 +51,14 @@ BATCHES = sa.Table(
 KEPT_SECONDS = 30 * 24 * 3600.0
 """How long an endpoint keeps what came of a batch; its requests are not sent again before."""
 OPEN = ("preparing", "creating", "sent")
-RACES = 5
+MESSAGES = TypeAdapter(tuple[Message, ...])
+
+
+class _Written(BaseModel):
+    """The part of a request's row that its messages are in."""
+
+    prefix: str
+    rest: tuple[Message, ...]
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ class BatchRow:
 
     def left_by(self, who: str, now: float) -> bool:
         """True if it was being sent by somebody who is gone, or by `who`."""
-        return self.state != "sent" and (self.who == who or _abandoned(self.who, self.lease_until, now))
+        return self.state != "sent" and (self.who == who or abandoned(self.who, self.lease_until, now))
 
 
 class BatchRows(Rows):
@@ -113,67 +125,38 @@ class BatchRows(Rows):
         with self._transaction() as connection:
             return set(connection.execute(query).scalars())
 
-    def claim_all(self, entries: Sequence[Entry], name: str, now: float) -> dict[str, Claim]:
+    def claim_all(self, entries: Iterable[Entry], name: str, now: float) -> dict[str, Claim]:
         """Claim requests for a batch, where nobody else has them, for as long as its answers are kept."""
-        self._keep_prefixes(entries)
-        claims: dict[str, Claim] = {}
-        for start in range(0, len(entries), KEYS_A_QUERY):
-            claims |= self._claim_some(entries[start : start + KEYS_A_QUERY], name, now)
+        source, claims = iter(entries), dict[str, Claim]()
+        while some := list(islice(source, KEYS_A_QUERY)):
+            claims |= self.exchange((), some, owner_of(name), now, now + KEPT_SECONDS)
         return claims
 
-    def _claim_some(self, entries: Sequence[Entry], name: str, now: float) -> dict[str, Claim]:
-        for _ in range(RACES):
-            try:
-                return self._try_to_claim(entries, name, now)
-            except IntegrityError:  # another worker wrote one of them down meanwhile: now it is seen
-                continue
-        return {entry.key: "held" for entry in entries}
-
-    def _try_to_claim(self, entries: Sequence[Entry], name: str, now: float) -> dict[str, Claim]:
-        lease = {"state": "in_flight", "owner": owner_of(name), "lease_until": now + KEPT_SECONDS}
-        columns = ("key", "state", "owner", "lease_until", "sends")
-        query = sa.select(*(REQUESTS.c[column] for column in columns))
-        claims: dict[str, Claim] = {}
-        with self._transaction() as connection:
-            wanted = REQUESTS.c.key.in_([entry.key for entry in entries])
-            there = {row["key"]: row for row in connection.execute(query.where(wanted)).mappings()}
-            if new := [entry for entry in entries if entry.key not in there]:
-                rows = [{**_row(entry, now), **lease, "sends": 1} for entry in new]
-                connection.execute(sa.insert(REQUESTS), rows)
-            for key, row in there.items():
-                if row["state"] == "answered":
-                    claims[key] = "answered"
-                elif row["state"] == "in_flight" and not _abandoned(row["owner"], row["lease_until"], now):
-                    claims[key] = "held"
-                else:
-                    unchanged = [REQUESTS.c[column] == row[column] for column in ("key", "state", "owner", "sends")]
-                    taken = connection.execute(
-                        sa.update(REQUESTS).where(*unchanged).values(**lease, sends=row["sends"] + 1, failure=None)
-                    )
-                    claims[key] = "ours" if taken.rowcount == 1 else "held"
-        return claims | {entry.key: "ours" for entry in new}
-
-    def settle(self, answers: Mapping[str, Kept], failures: Mapping[str, str], name: str, now: float) -> None:
+    def settle(self, landed: Sequence[Landed], name: str, now: float) -> None:
         """Write down what came of some of a batch's requests, all of it or nothing. What is answered stays so."""
+        self.exchange(landed, (), owner_of(name), now, now)
+
+    def messages_of(self, keys: Sequence[str]) -> dict[str, tuple[Message, ...]]:
+        """The messages of requests, as they were written down."""
+        found: dict[str, tuple[Message, ...]] = {}
+        beginnings: dict[str, tuple[Message, ...]] = {}
         with self._transaction() as connection:
-            if answers:
-                unanswered = sa.and_(REQUESTS.c.key == sa.bindparam("its_key"), REQUESTS.c.state != "answered")
-                rows = [{"its_key": key, **_answer(kept, now)} for key, kept in answers.items()]
-                connection.execute(sa.update(REQUESTS).where(unanswered), rows)
-            if failures:
-                ours = sa.and_(
-                    REQUESTS.c.key == sa.bindparam("its_key"), REQUESTS.c.owner == owner_of(name),
-                    REQUESTS.c.state == "in_flight",
-                )
-                rows = [{"its_key": key, **_failed(reason, now)} for key, reason in failures.items()]
-                connection.execute(sa.update(REQUESTS).where(ours), rows)
+            for start in range(0, len(keys), KEYS_A_QUERY):
+                wanted = REQUESTS.c.key.in_(keys[start : start + KEYS_A_QUERY])
+                for key, text in connection.execute(sa.select(REQUESTS.c.key, REQUESTS.c.request).where(wanted)):
+                    request = _Written.model_validate_json(text)
+                    if request.prefix not in beginnings:
+                        query = sa.select(PREFIXES.c.messages).where(PREFIXES.c.digest == request.prefix)
+                        beginnings[request.prefix] = MESSAGES.validate_json(connection.execute(query).scalar_one())
+                    found[key] = (*beginnings[request.prefix], *request.rest)
+        return found
 
     def end(self, name: str, state: str, standing: str, reason: str, now: float, sent: bool = True) -> None:
         """A batch is over: its requests that have no outcome failed, for this reason, and may be sent again.
 
         One that was not `sent` takes back the count of a sending.
         """
-        left = sa.and_(REQUESTS.c.owner == owner_of(name), REQUESTS.c.state == "in_flight")
+        left = sa.and_(REQUESTS.c.owner == owner_of(name), UNDER_WAY)
         sends = REQUESTS.c.sends if sent else REQUESTS.c.sends - 1
         over = {"state": state, "standing": standing, "ended": now}
         with self._transaction() as connection:

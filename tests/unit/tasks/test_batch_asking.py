@@ -177,17 +177,18 @@ def test_the_discount_is_in_the_ledger_the_tally_and_the_budget(place: Place) ->
 
 
 def test_the_budget_is_reserved_before_a_batch_is_sent_and_cuts_it(place: Place) -> None:
+    many = [str(number) for number in range(80)]
     with serving() as server, place.asking(server) as any_asker:
         one = any_asker._desk.client.highest_price(ask_for("a")[0].messages) * 0.5
         spent = 3 * 1000 / 1e6 * 0.5
         budget = Budget(3.5 * one, "generate.budget_usd")
         with place.asking(server, budget) as asker, pytest.raises(BudgetExhausted, match=r"generate\.budget_usd"):
-            list(asker.ask(ask_for(*"abcdefghijklmnopq")))
+            list(asker.ask(ask_for(*many)))
         assert server.sizes[0] == 3
         assert budget.spent_usd <= budget.limit_usd
         assert budget.spent_usd == pytest.approx(sum(server.sizes) * spent)
         with place.asking(server, Budget(100.0, "generate.budget_usd")) as asker:
-            assert len(texts(asker.ask(ask_for(*"abcdefghijklmnopq")))) == 17
+            assert len(texts(asker.ask(ask_for(*many)))) == 80
     assert set(server.answered_keys.values()) == {1}
 
 
