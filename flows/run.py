@@ -96,6 +96,8 @@ class Run:
         self.training_ahead = False
         """Whether what is built now will be trained on: if so, the cluster starts meanwhile."""
         self.stopping = threading.Event()
+        self.going_on: list[str] = []
+        """What goes on elsewhere though the run ended early, a line each: notes on the error that ended a stage."""
         self._writing, self._warming = threading.Lock(), threading.Lock()
         self._warm: threading.Thread | None = None
         self._stack = ExitStack()
@@ -256,6 +258,7 @@ class Run:
         try:
             yield ShownProgress(stage, displays, self.logger, self.stopping)
         except BaseException as error:
+            self.going_on += getattr(error, "__notes__", ())
             self.event("stage failed", name=stage, error=f"{type(error).__name__}: {error}")
             self.display.end(stage, "failed" if isinstance(error, Exception) else "interrupted")
             raise

@@ -58,6 +58,8 @@ class BatchAsker(LedgerAsker):
         """Keys of batches that were sent, by name."""
         self._standings: dict[str, Standing] = {}
         """Where the batches under way stood when last looked at, by name."""
+        self._lines: list[str] = []
+        """What is under way, in words."""
         self._waited = 0.0
         self._full = False
         """The endpoint takes no more batches until one has ended."""
@@ -96,6 +98,7 @@ class BatchAsker(LedgerAsker):
                 yield from self._known(wanted, [key for key, item in wanted.items() if item.held])
             elif not under_way:
                 return
+            self._lines = [row.standing or "one that is being sent" for row in under_way]
             if ended := self._look(under_way):
                 refused = [row for row in ended if self._standings[row.name].full]
                 for row in ended:
@@ -157,6 +160,7 @@ class BatchAsker(LedgerAsker):
         self._standings = {
             row.name: desk.provider.look(row.provider_id) for row in under_way if row.provider_id is not None
         }
+        self._lines = [standing.line for standing in self._standings.values()] or self._lines
         for name, standing in self._standings.items():
             if standing != before.get(name):
                 desk.rows.change(name, standing=standing.line)
@@ -211,11 +215,10 @@ class BatchAsker(LedgerAsker):
             left, self._waited = left - step, self._waited + step
 
     def _where_it_stands(self) -> str:
-        lines = [standing.line for standing in self._standings.values()]
-        return f"{len(lines)} under way at {self._desk.provider.endpoint.base_url}: {'; '.join(lines)}"
+        return f"{len(self._lines)} under way at {self._desk.provider.endpoint.base_url}: {'; '.join(self._lines)}"
 
     def _say_where_it_stands(self, error: BaseException) -> None:
-        if self._standings and not isinstance(error, BatchesUnderWay | GeneratorExit):
+        if self._lines and not isinstance(error, BatchesUnderWay | GeneratorExit):
             told = f"batches: {self._where_it_stands()}; {GO_ON}"
             self._desk.progress.note(told)
             error.add_note(told)

@@ -75,6 +75,7 @@ class BatchRow:
     input_file_id: str | None
     asked: float | None
     provider_id: str | None
+    standing: str | None
 
     def left_by(self, who: str, now: float) -> bool:
         """True if it was being sent by somebody who is gone, or by `who`."""
