@@ -154,6 +154,22 @@ class ScriptedEndpoint(Knobs):
     kind: Literal["scripted"]
 
 
+class BatchConfig(Knobs):
+    """How requests go through the OpenAI Batch API: cheaper than one by one, answered within a day."""
+
+    max_requests: PositiveInt = 50_000
+    """Requests in one batch. The default, and that of `max_bytes`, are the limits that OpenAI states."""
+    max_bytes: PositiveInt = 200_000_000
+    """Size of one input file."""
+    max_open: PositiveInt = 4
+    """Batches under way at once."""
+    poll_seconds: PositiveFloat = 60.0
+    leave_after_seconds: Annotated[float, Field(ge=0.0)] | None = None
+    """End the run, with its batches under way, after waiting so long; the same command comes back to them."""
+    discount: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """What a request costs in a batch, as a part of its price."""
+
+
 class OpenAIEndpoint(Knobs):
     """Any OpenAI-compatible chat endpoint. The key is read from the environment variable named here."""
 
@@ -164,12 +180,23 @@ class OpenAIEndpoint(Knobs):
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2
     max_tokens: PositiveInt = 1024
     timeout_seconds: PositiveFloat = 120.0
-    concurrency: PositiveInt = 4
+    """For one try from its first byte to its last, however often the server sends something in between."""
+    connect_seconds: PositiveFloat = 10.0
+    read_seconds: PositiveFloat = 120.0
+    """For the longest silence of the server within a try."""
+    concurrency: PositiveInt = 16
+    """The most requests at once. How many there are adapts to refusals and latency, from a few up to this."""
+    requests_per_minute: PositiveFloat | None = None
+    tokens_per_minute: PositiveFloat | None = None
+    """Tokens of requests and answers together."""
     max_retries: Annotated[int, Field(ge=0)] = 4
+    circuit_after: PositiveInt = 8
+    """After so many tries in a row that failed, only one request at a time is sent, to see whether the endpoint is
+    there again; after so many requests in a row that failed with all their tries, the endpoint is given up."""
     usd_per_million_input: Annotated[float, Field(ge=0.0)] = 0.0
     usd_per_million_output: Annotated[float, Field(ge=0.0)] = 0.0
-    requests_per_minute: PositiveInt | None = None
-    tokens_per_minute: PositiveInt | None = None
+    batch: BatchConfig | None = None
+    """Ask through the Batch API. An answer is the same answer either way: this is no part of a request's key."""
 
 
 Endpoint = Annotated[ScriptedEndpoint | OpenAIEndpoint, Field(discriminator="kind")]

@@ -47,11 +47,11 @@ def drive(asked: Asked) -> int:
             _run(asked, holder)
         except (KeyboardInterrupt, SystemExit):  # Ray exits on SIGTERM while it starts
             end_children()
-            return _interrupted(interrupts)
+            return _interrupted(interrupts, holder)
         except Exception as error:  # noqa: BLE001 - the last place where it can be told in one line
             end_children()
             if interrupts.signal is not None:  # a library made something else of it on its way here
-                return _interrupted(interrupts)
+                return _interrupted(interrupts, holder)
             _tell(error, holder)
             return 1
     return 0
@@ -95,7 +95,8 @@ def _show(outcome: Outcome, as_json: bool) -> None:
         show(outcome, Console())
 
 
-def _interrupted(interrupts: Interrupts) -> int:
+def _interrupted(interrupts: Interrupts, holder: list[Run]) -> int:
+    _say_what_goes_on(holder)
     _say(f"interrupted; {GO_ON}")
     return interrupts.status
 
@@ -103,10 +104,14 @@ def _interrupted(interrupts: Interrupts) -> int:
 def _tell(error: Exception, holder: list[Run]) -> None:
     from flows.outcome import cause_of, shown_path
 
+    _say_what_goes_on(holder)
     if holder:
         _say(f"full trace: {shown_path(holder[0].folder)}/run.log; {GO_ON}")
     _say(f"error: {cause_of(error)}")
 
+def _say_what_goes_on(holder: list[Run]) -> None:
+    for line in holder[0].going_on if holder else ():
+        _say(line)
 
 
 def _say(line: str) -> None:

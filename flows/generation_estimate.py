@@ -77,8 +77,8 @@ def cost_of(endpoint: Endpoint, asked: float, answered: float) -> Work:
 
 
 def price_factor(endpoint: OpenAIEndpoint) -> float:
-    """What is paid of the list price: all of it for requests that are sent one by one."""
-    return 1.0
+    """What is paid of the list price: all of it for requests that are sent one by one, less in batches."""
+    return endpoint.batch.discount if endpoint.batch else 1.0
 
 
 def tokens_of(text: str) -> float:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.artifacts import canonical_json
 from tasks.chat_records import Message, Reply
-from tasks.ledger_rows import PREFIXES, REQUESTS
+from tasks.ledger_tables import PREFIXES, REQUESTS
 
 MOST = 500
 """Latest answers that are looked at."""

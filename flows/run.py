@@ -37,7 +37,7 @@ from tasks.chat import Role, make_client
 from tasks.code import CodeState, code_state
 from tasks.ledger import Budget, Ledger, LedgerAsker
 from tasks.making import make, sweep
-from tasks.progress import Progress
+from tasks.progress import Progress, Silent
 from tasks.register.promote import Desk
 from tasks.register.registry import MlflowRegistry
 from tasks.register.run import desk_under
@@ -100,6 +100,8 @@ class Run:
         self.training_ahead = False
         """Whether what is built now will be trained on: if so, the cluster starts meanwhile."""
         self.stopping = threading.Event()
+        self.going_on: list[str] = []
+        """What goes on elsewhere though the run ended early, a line each: notes on the error that ended a stage."""
         self._writing, self._warming = threading.Lock(), threading.Lock()
         self._warm: threading.Thread | None = None
         self._stack = ExitStack()
@@ -186,15 +188,23 @@ class Run:
         return self.store.read_file(artifact, path)
 
     @contextmanager
-    def asking(self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None) -> Iterator[LedgerAsker]:
+    def asking(
+        self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None, progress: Progress | None = None
+    ) -> Iterator[LedgerAsker]:
         """See `StageRun`."""
         key = os.environ.get(endpoint.api_key_env) if isinstance(endpoint, OpenAIEndpoint) else None
         with ExitStack() as stack:
             client = make_client(endpoint, key, purpose)
             stack.callback(client.close)
-            ledger = Ledger(ledger_of(self.settings))
+            url = ledger_of(self.settings)
+            ledger = Ledger(url)
             stack.callback(ledger.close)
-            yield LedgerAsker(ledger, client, purpose, budget)
+            if isinstance(endpoint, OpenAIEndpoint):
+                from tasks.batch_asking import asker_of
+
+                yield asker_of(stack, endpoint, key, ledger, url, client, purpose, budget, progress or Silent())
+            else:
+                yield LedgerAsker(ledger, client, purpose, budget)
 
     # ------------------------------------------------------------------------------------------------ for the spine
 
@@ -269,6 +279,7 @@ class Run:
         try:
             yield ShownProgress(stage, displays, self.logger, self.stopping)
         except BaseException as error:
+            self.going_on += getattr(error, "__notes__", ())
             self.event("stage failed", name=stage, error=f"{type(error).__name__}: {error}")
             self.display.end(stage, "failed" if isinstance(error, Exception) else "interrupted")
             raise

@@ -32,7 +32,10 @@ from tasks.stages import StageSpec
 WORLD = ("tasks/scripted", "tasks/world")
 RECORDS = ("model/records.py", "model/questions.py")
 IMAGES = ("tasks/image_files.py", "tasks/spans.py")
-CHAT = ("tasks/chat.py", "tasks/chat_errors.py", "tasks/chat_openai.py", "tasks/chat_records.py", "tasks/ledger.py")
+CHAT = (
+    "tasks/chat.py", "tasks/chat_body.py", "tasks/chat_errors.py", "tasks/chat_openai.py", "tasks/chat_records.py",
+    "tasks/ledger.py",
+)
 
 MODEL = (
     "model/build.py", "model/efficientnet.py", "model/images.py", "model/own_template.py",
@@ -67,8 +70,9 @@ PARENTS: dict[str, tuple[str, ...]] = {
 """The stages that make artifacts, in order, and whose artifacts the method of `Specs` of that name takes."""
 
 HANDLING = {
-    "api_key_env", "timeout_seconds", "concurrency", "max_retries", "usd_per_million_input", "usd_per_million_output",
-    "requests_per_minute", "tokens_per_minute",
+    "api_key_env", "timeout_seconds", "connect_seconds", "read_seconds", "concurrency", "requests_per_minute",
+    "tokens_per_minute", "max_retries", "circuit_after", "usd_per_million_input", "usd_per_million_output",
+    "batch",
 }
 """Fields of an endpoint that do not shape its answers."""
 WHEREABOUTS = {"root", "expected"}

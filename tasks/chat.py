@@ -7,22 +7,26 @@ the same text formats, so prompts, parsers, rejection and scoring are one code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from typing import Literal
 
 from pydantic import JsonValue
 
 from configs.schema import Endpoint, ScriptedEndpoint
-from tasks.chat_records import ChatClient, ChatRole, Failure, Message, Reply, Usage
+from tasks.chat_records import ChatClient, ChatRole, Failure, Message, Reply, Usage, Window
 from tasks.code import code_digest
 
 __all__ = [
-    "ChatClient", "ChatRole", "Failure", "Message", "Reply", "Role", "ScriptedClient", "Usage", "answer_all",
-    "make_client",
+    "ChatClient", "ChatRole", "Failure", "InTurn", "Message", "Reply", "Role", "ScriptedClient", "Usage", "Window",
+    "answer_all", "answers", "make_client",
 ]
 
 Role = Literal["teacher", "judge", "llm"]
 """What an endpoint is asked for; `llm` is the text-only LLM of an ensemble, and of a bench's references."""
 SCRIPTED_CODE = ("tasks/scripted", "tasks/world")
+FREE_AT_ONCE = 500
+WAIT_SECONDS = 60.0
 
 
 def make_client(endpoint: Endpoint, api_key: str | None, role: Role) -> ChatClient:
@@ -41,13 +45,53 @@ def make_client(endpoint: Endpoint, api_key: str | None, role: Role) -> ChatClie
     return OpenAIClient(endpoint, api_key)
 
 
-def answer_all(client: ChatClient, requests: Sequence[Sequence[Message]]) -> list[Reply | Failure]:
-    """Ask all at the client's concurrency and return the outcomes in the order of the requests.
+def answers(client: ChatClient, requests: Iterable[Sequence[Message]]) -> Iterator[tuple[int, Reply | Failure]]:
+    """Ask all, as many at once as the client has room for; yields (position, outcome) in the order of arrival.
 
-    Raises EndpointError when the endpoint as a whole cannot be used. Nothing is kept: see `tasks.ledger` for that.
+    `requests` is drawn from only as places become free. Raises as `Window.land` does. Nothing is kept: see
+    `tasks.ledger` for that.
     """
-    outcomes = dict(client.answer_all(requests))
+    source = enumerate(requests)
+    under_way, drawn_out = 0, False
+    with client.window() as window:
+        while True:
+            drawn = list(islice(source, window.free)) if not drawn_out else []
+            drawn_out = drawn_out or (not drawn and window.free > 0)
+            window.send(drawn)
+            under_way += len(drawn)
+            if drawn_out and not under_way:
+                return
+            landed = window.land(hungry=not drawn_out, seconds=WAIT_SECONDS)
+            under_way -= len(landed)
+            yield from landed
+
+
+def answer_all(client: ChatClient, requests: Sequence[Sequence[Message]]) -> list[Reply | Failure]:
+    """As `answers`, with the outcomes in the order of the requests."""
+    outcomes = dict(answers(client, requests))
     return [outcomes[position] for position in range(len(requests))]
+
+
+class InTurn:
+    """A `Window` on what answers at once: up to `room` requests are answered one after the other when landed."""
+
+    def __init__(self, answer: Callable[[Sequence[Message]], Reply | Failure], room: int) -> None:
+        self._answer, self._room = answer, room
+        self._waiting: list[tuple[int, Sequence[Message]]] = []
+
+    @property
+    def free(self) -> int:
+        """See `Window`."""
+        return self._room - len(self._waiting)
+
+    def send(self, requests: Sequence[tuple[int, Sequence[Message]]]) -> None:
+        """See `Window`."""
+        self._waiting += requests
+
+    def land(self, hungry: bool, seconds: float) -> list[tuple[int, Reply | Failure]]:
+        """See `Window`. Never waits."""
+        waiting, self._waiting = self._waiting, []
+        return [(place, self._answer(messages)) for place, messages in waiting]
 
 
 class ScriptedClient:
@@ -73,10 +117,10 @@ class ScriptedClient:
         self.usage += Usage(1, reply.input_tokens, reply.output_tokens)
         return reply
 
-    def answer_all(self, requests: Iterable[Sequence[Message]]) -> Iterator[tuple[int, Reply | Failure]]:
-        """Answer one after the other."""
-        for position, messages in enumerate(requests):
-            yield position, self.complete(messages)
+    @contextmanager
+    def window(self) -> Iterator[Window]:
+        """Many at a time: they are written down together."""
+        yield InTurn(self.complete, FREE_AT_ONCE)
 
     def price(self, reply: Reply) -> float:
         """Rules cost nothing."""

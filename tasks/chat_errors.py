@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,43 +21,64 @@ NEVER_CURED = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_
 AGAIN = (408, 409, 425, 429)
 
 
+TOO_MANY = (429, 503, 529)
+"""Statuses that ask for fewer requests at once."""
+
+
 class EndpointDown(EndpointError):
     """Nothing has ever answered at the address: no request can succeed."""
+
+
+class EndpointBusy(EndpointError):
+    """The endpoint orders a pause that is longer than a run waits for."""
 
 
 @dataclass(frozen=True)
 class Retry:
     """The request may be sent again: at once by back-off, or `after` so many seconds that the server ordered.
 
-    `down` says that no connection could be made at all.
+    `down` says that no connection could be made at all, `too_many` that the endpoint wants fewer requests at once.
     """
 
     reason: str
     after: float | None = None
     down: bool = False
+    too_many: bool = False
 
 
 def verdict_on(error: openai.APIError, endpoint: OpenAIEndpoint, api_key: str | None) -> Retry:
     """Whether and when to try again.
 
-    Raises EndpointRejected for what no request can get past (key, model, account), EndpointError for what this
-    request cannot.
+    Raises EndpointRejected for what no request can get past (key, model, account), EndpointBusy for a pause that is
+    too long, EndpointError for what this request cannot get past.
     """
     if isinstance(error, openai.APITimeoutError):
-        return Retry(f"no answer within {endpoint.timeout_seconds:g} s")
+        return too_late(endpoint)
     if isinstance(error, openai.APIConnectionError):
         cause = type(error.__cause__).__name__
         return Retry(f"the connection failed ({cause})", down=cause in ("ConnectError", "ConnectTimeout"))
     if not isinstance(error, openai.APIStatusError):
         return Retry(f"its answer could not be read ({type(error).__name__})")
-    status, told = error.status_code, say(error.message, api_key)
-    _reject(status, error.code, told, endpoint)
+    told = say(error.message, api_key)
+    return verdict_on_status(error.status_code, error.code, told, error.response.headers, endpoint)
+
+
+def verdict_on_status(
+    status: int, code: str | None, told: str, headers: Mapping[str, str], endpoint: OpenAIEndpoint
+) -> Retry:
+    """`verdict_on` of an HTTP status that means an error, with the code and the words that came with it."""
+    _reject(status, code, told, endpoint)
     if status in AGAIN or status >= 500:
-        after = retry_after(error.response.headers, datetime.now(UTC))
+        after = retry_after(headers, datetime.now(UTC))
         if after is not None and after > LONGEST_ORDERED_PAUSE:
-            raise EndpointError(f"{endpoint.base_url} asks to wait {after:.0f} s (HTTP {status}); run again then")
-        return Retry(f"HTTP {status}: {told}", after)
+            raise EndpointBusy(f"{endpoint.base_url} asks to wait {after:.0f} s (HTTP {status}); run again then")
+        return Retry(f"HTTP {status}: {told}", after, too_many=status in TOO_MANY)
     raise EndpointError(f"{endpoint.base_url} refuses the request (HTTP {status}): {told}")
+
+
+def too_late(endpoint: OpenAIEndpoint) -> Retry:
+    """The verdict on a try that took too long."""
+    return Retry(f"no answer within {endpoint.timeout_seconds:g} s", too_many=True)
 
 
 def _reject(status: int, code: str | None, told: str, endpoint: OpenAIEndpoint) -> None:
@@ -74,19 +96,28 @@ def _reject(status: int, code: str | None, told: str, endpoint: OpenAIEndpoint) 
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that a server asks to wait, given as seconds or as an HTTP date; None where it does not say."""
+    """Seconds that a server asks to wait, given as seconds or as an HTTP date; None where it does not say.
+
+    What is neither a number of seconds from 0 on nor a date is as if it were not there.
+    """
     milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
-    try:
-        if milliseconds:
-            return max(0.0, float(milliseconds) / 1000)
-        if value:
-            return max(0.0, float(value))
-    except ValueError:
-        pass
+    seconds = _number(milliseconds)
+    if seconds is not None:
+        return seconds / 1000
+    if (seconds := _number(value)) is not None:
+        return seconds
     try:
         return max(0.0, (parsedate_to_datetime(value or "") - now).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
 
 
 def say(text: str, secret: str | None = None) -> str:

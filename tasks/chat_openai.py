@@ -9,51 +9,34 @@ at once.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import openai
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import JsonValue
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat_errors import LONGEST_ORDERED_PAUSE, EndpointDown, Retry, say, verdict_on
-from tasks.chat_records import Failure, Message, Reply, Usage
-from tasks.errors import EndpointError, EndpointRejected
+from tasks.chat_body import input_tokens, read_reply
+from tasks.chat_errors import LONGEST_ORDERED_PAUSE, EndpointDown, Retry, too_late, verdict_on
+from tasks.chat_flight import Flight
+from tasks.chat_quota import MINUTE
+from tasks.chat_records import Message, Reply, Usage, Window
+from tasks.chat_traffic import Traffic
+from tasks.errors import EndpointError
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
 TRIES_AT_START = 4
 """An endpoint that has never answered gets this many tries (about four seconds), not `max_retries`."""
-FAILURES_IN_A_ROW = 8
-"""Beyond so many failed requests without an answer between them, the endpoint is taken to be gone."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Result = TypeVar("Result")
-
-
-class _Said(BaseModel):
-    content: str | None = None
-
-
-class _Choice(BaseModel):
-    message: _Said
-    finish_reason: str | None = None
-
-
-class _Tokens(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Completion(BaseModel):
-    choices: list[_Choice]
-    usage: _Tokens | None = None
 
 
 class OpenAIClient:
@@ -66,12 +49,14 @@ class OpenAIClient:
         endpoint: OpenAIEndpoint,
         api_key: str | None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
         self.model = endpoint.model
         self.usage = Usage()
         self._key = api_key
         self._sleep = sleep
+        self._traffic = Traffic(endpoint, clock, sleep)
         self._jitter = random.SystemRandom()
         self._reached = False
         self._length_name = "max_tokens"
@@ -92,17 +77,18 @@ class OpenAIClient:
 
     @property
     def patience(self) -> float:
-        """Every try may use up its timeout, and every pause may be an ordered one."""
+        """Every try may use up its timeout and wait a minute for its quota, and every pause may be an ordered one."""
         tries = max(self.endpoint.max_retries + 1, TRIES_AT_START)
-        return tries * self.endpoint.timeout_seconds + (tries - 1) * LONGEST_ORDERED_PAUSE
+        quota = MINUTE if self._traffic.quota.limited else 0.0
+        return tries * (self.endpoint.timeout_seconds + quota) + (tries - 1) * LONGEST_ORDERED_PAUSE
 
     def price(self, reply: Reply) -> float:
         """Tokens times the prices of the experiment, in USD."""
         return self._price(reply.input_tokens, reply.output_tokens)
 
     def highest_price(self, messages: Sequence[Message]) -> float:
-        """A token per three bytes, and max_tokens of answer: more than real texts come to."""
-        return self._price(sum(len(message.content.encode()) for message in messages) // 3, self.endpoint.max_tokens)
+        """A cautious estimate of the messages, and max_tokens of answer: more than real texts come to."""
+        return self._price(input_tokens(messages), self.endpoint.max_tokens)
 
     def _price(self, input_tokens: int, output_tokens: int) -> float:
         rates = self.endpoint
@@ -112,27 +98,15 @@ class OpenAIClient:
         """Ask once, with retries. Raises EndpointRejected or EndpointError."""
         return self._submit(self._answer(messages)).result()
 
-    def answer_all(self, requests: Iterable[Sequence[Message]]) -> Iterator[tuple[int, Reply | Failure]]:
-        """Keep `concurrency` requests under way; yield outcomes as they arrive.
-
-        Raises EndpointRejected or EndpointError once what was under way has been yielded.
-        """
-        source = enumerate(requests)
-        flight = _Flight()
+    @contextmanager
+    def window(self) -> Iterator[Window]:
+        """Up to `concurrency` requests at once, fewer where the endpoint takes no more."""
+        self._traffic.circuit.begin_again()
+        flight = Flight(self._running_loop(), self._traffic, self._answer, self.endpoint.base_url)
         try:
-            while True:
-                while flight.fatal is None and len(flight.waiting) < self.endpoint.concurrency:
-                    if (following := next(source, None)) is None:
-                        break
-                    flight.waiting[self._submit(self._answer(following[1]))] = following[0]
-                if not flight.waiting:
-                    break
-                yield from flight.land()
+            yield flight
         finally:
-            for future in flight.waiting:
-                future.cancel()
-        if flight.fatal is not None:
-            raise flight.fatal
+            flight.cancel()
 
     def close(self) -> None:
         """Close the connections and end the thread."""
@@ -146,9 +120,10 @@ class OpenAIClient:
     # ------------------------------------------------------------------ one request
 
     async def _answer(self, messages: Sequence[Message]) -> Reply:
+        tokens = input_tokens(messages) + self.endpoint.max_tokens
         tried = 0
         while True:
-            verdict = await self._try(messages)
+            verdict = await self._try(messages, tokens)
             if isinstance(verdict, Reply):
                 return verdict
             tried += 1
@@ -157,34 +132,53 @@ class OpenAIClient:
                 raise self._given_up(verdict, tried)
             await self._sleep(self._pause(verdict, tried))
 
-    async def _try(self, messages: Sequence[Message]) -> Reply | Retry:
-        """One try. Raises what no retry cures."""
+    async def _try(self, messages: Sequence[Message], tokens: int) -> Reply | Retry:
+        """One try, when it may be made. Raises what no retry cures."""
+        sent = await self._traffic.enter(tokens)
+        outcome: Reply | Retry | None = None
         try:
-            body = await self._send(messages)
+            outcome = await self._outcome(messages)
+        finally:
+            self._traffic.leave(sent, tokens, outcome)
+        if isinstance(outcome, Reply):
+            with self._lock:
+                self.usage += Usage(1, outcome.input_tokens, outcome.output_tokens, self.price(outcome))
+        return outcome
+
+    async def _outcome(self, messages: Sequence[Message]) -> Reply | Retry:
+        try:
+            async with asyncio.timeout(self.endpoint.timeout_seconds):
+                body = await self._send(messages)
         except openai.BadRequestError as error:
             # Newer OpenAI models refuse `max_tokens` and want the same number under another name.
             if self._length_name == "max_tokens" and "max_completion_tokens" in str(error):
                 self._length_name = "max_completion_tokens"
-                return await self._try(messages)
+                return await self._outcome(messages)
             return verdict_on(error, self.endpoint, self._key)
         except openai.APIError as error:
             return verdict_on(error, self.endpoint, self._key)
+        except TimeoutError:
+            return too_late(self.endpoint)
         self._reached = True
-        reply = _read(body, messages)
-        if isinstance(reply, Reply):
-            with self._lock:
-                self.usage += Usage(1, reply.input_tokens, reply.output_tokens, self.price(reply))
-        return reply
+        return read_reply(body, messages, self.endpoint.max_tokens)
 
     async def _send(self, messages: Sequence[Message]) -> str:
+        """The body of the answer.
+
+        By the package's way to endpoints it has no method for: `chat.completions.create` transforms every message
+        by the types of its parameters, which is most of the time that a request takes.
+        """
         assert self._client is not None
-        raw = await self._client.chat.completions.with_raw_response.create(
-            model=self.model,
-            messages=[message.json() for message in messages],  # type: ignore[misc]
-            temperature=self.endpoint.temperature,
-            extra_body={self._length_name: self.endpoint.max_tokens},
+        return await self._client.post(
+            "/chat/completions",
+            cast_to=str,
+            body={
+                "model": self.model,
+                "messages": [message.json() for message in messages],
+                "temperature": self.endpoint.temperature,
+                self._length_name: self.endpoint.max_tokens,
+            },
         )
-        return str(raw.text)
 
     def _pause(self, verdict: Retry, tried: int) -> float:
         if verdict.after is not None:
@@ -213,13 +207,16 @@ class OpenAIClient:
     def _connect(self) -> openai.AsyncOpenAI:
         # A proxy of the environment is for the outside; an endpoint on this machine is reached directly.
         outside = urlsplit(self.endpoint.base_url).hostname not in LOOPBACK
+        times = openai.Timeout(
+            self.endpoint.timeout_seconds, connect=self.endpoint.connect_seconds, read=self.endpoint.read_seconds
+        )
         return openai.AsyncOpenAI(
             base_url=self.endpoint.base_url,
             api_key=self._key or "none",
             max_retries=0,
-            timeout=self.endpoint.timeout_seconds,
+            timeout=times,
             http_client=openai.DefaultAsyncHttpxClient(
-                trust_env=outside, base_url=self.endpoint.base_url, timeout=self.endpoint.timeout_seconds
+                trust_env=outside, base_url=self.endpoint.base_url, timeout=times
             ),
         )
 
@@ -239,51 +236,3 @@ def _carry(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_forever()
     finally:
         loop.close()
-
-
-def _read(body: str, messages: Sequence[Message]) -> Reply | Retry:
-    """The reply in a response body. A server that names no usage is counted at four bytes a token."""
-    try:
-        completion = _Completion.model_validate(json.loads(body))
-        choice = completion.choices[0]
-    except (json.JSONDecodeError, ValidationError, IndexError):
-        return Retry(f"its answer is not a chat completion: {say(body)}")
-    text = choice.message.content or ""
-    tokens = completion.usage or _Tokens(
-        prompt_tokens=sum(len(message.content.encode()) for message in messages) // 4,
-        completion_tokens=len(text.encode()) // 4,
-    )
-    return Reply(text, tokens.prompt_tokens, tokens.completion_tokens, choice.finish_reason or "stop")
-
-
-@dataclass
-class _Flight:
-    """Requests under way, and what their outcomes say about the endpoint."""
-
-    waiting: dict[Future[Reply], int] = field(default_factory=dict)
-    fatal: EndpointError | None = None
-    failed_in_a_row: int = 0
-
-    def land(self) -> Iterator[tuple[int, Reply | Failure]]:
-        """Wait for at least one outcome and yield all that are there, in the order of the requests."""
-        done, _ = wait(self.waiting, return_when=FIRST_COMPLETED)
-        for future in sorted(done, key=self.waiting.__getitem__):
-            position = self.waiting.pop(future)
-            try:
-                outcome: Reply | Failure = future.result()
-                self.failed_in_a_row = 0
-            except (EndpointRejected, EndpointDown) as error:
-                self.fatal = self.fatal or error
-                outcome = Failure(str(error))
-            except EndpointError as error:
-                outcome = Failure(str(error))
-                self._count(error)
-            yield position, outcome
-
-    def _count(self, error: EndpointError) -> None:
-        self.failed_in_a_row += 1
-        if self.failed_in_a_row >= FAILURES_IN_A_ROW and self.fatal is None:
-            self.fatal = EndpointError(
-                f"{self.failed_in_a_row} requests in a row failed ({error}); what was answered is kept: see to the "
-                "endpoint and run again"
-            )

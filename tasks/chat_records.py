@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -31,6 +32,8 @@ class Reply:
     input_tokens: int
     output_tokens: int
     finish_reason: str = "stop"
+    estimated: bool = False
+    """The endpoint's token figures were missing or could not be right; these are ours."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,24 @@ class Usage:
         )
 
 
+class Window(Protocol):
+    """Requests under way at a client, for one thread that hands them over and takes their outcomes."""
+
+    @property
+    def free(self) -> int:
+        """How many more requests may be handed over now."""
+
+    def send(self, requests: Sequence[tuple[int, Sequence[Message]]]) -> None:
+        """Hand over requests, each with a number that its outcome will carry. Returns at once."""
+
+    def land(self, hungry: bool, seconds: float) -> list[tuple[int, Reply | Failure]]:
+        """Wait, at most so many seconds, and return all outcomes that are there.
+
+        `hungry` is to return as soon as `free` is above 0 too. Raises EndpointRejected or EndpointError when the
+        endpoint as a whole cannot be used, after all that was under way has been returned.
+        """
+
+
 class ChatClient(Protocol):
     """A teacher or judge. Whoever made it closes it (`contextlib.closing`)."""
 
@@ -72,7 +93,7 @@ class ChatClient(Protocol):
 
     @property
     def costly(self) -> bool:
-        """An answer takes money or time, so each is to be kept as soon as it is there."""
+        """An answer takes money or time."""
 
     @property
     def patience(self) -> float:
@@ -85,12 +106,8 @@ class ChatClient(Protocol):
     def complete(self, messages: Sequence[Message]) -> Reply:
         """Ask once. Raises EndpointError when no answer can be had."""
 
-    def answer_all(self, requests: Iterable[Sequence[Message]]) -> Iterator[tuple[int, Reply | Failure]]:
-        """Ask all, several at once; yields (position, outcome) in the order of arrival.
-
-        `requests` is drawn from only as places become free. Raises EndpointRejected or EndpointError when the
-        endpoint as a whole cannot be used, after what was under way has been yielded.
-        """
+    def window(self) -> AbstractContextManager[Window]:
+        """A window for many requests at once. Leaving it gives up what is under way."""
 
     def price(self, reply: Reply) -> float:
         """What a reply cost, in USD."""

@@ -9,7 +9,8 @@
     |-- ArtifactError              a cached artifact is missing, half written or altered
     |-- EndpointError              a teacher or judge endpoint failed for good
     |   |-- EndpointRejected       it refuses us: wrong key, unknown model; never worth a retry
-    |   `-- BudgetExhausted        the money limit of the experiment is reached
+    |   |-- BudgetExhausted        the money limit of the experiment is reached
+    |   `-- BatchesUnderWay        batches were sent and are not waited for any longer; a later run comes back to them
     |-- TrainingError              training cannot go on
     |   `-- NonFiniteLoss          a loss or gradient was not finite; the optimizer did not step
     |-- ScoringError               predictions or reviews that cannot be scored as they stand
@@ -51,6 +52,10 @@ class EndpointRejected(EndpointError):
 
 class BudgetExhausted(EndpointError):
     """The experiment's money limit is reached; what was paid for is kept."""
+
+
+class BatchesUnderWay(EndpointError):
+    """Batches are with the endpoint and their answers not there yet; the same command comes back to them."""
 
 
 class TrainingError(LlavaflowError):

@@ -70,9 +70,9 @@ class StageRun(Protocol):
         """One file of an artifact. Raises ArtifactError if it is not as it was made."""
 
     def asking(
-        self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None
+        self, endpoint: Endpoint, purpose: Role, budget: Budget | None = None, progress: Progress | None = None
     ) -> AbstractContextManager[LedgerAsker]:
-        """Somebody to ask, behind the ledger."""
+        """Somebody to ask, behind the ledger. `progress` hears of what takes hours."""
 
 
 @dataclass(frozen=True)

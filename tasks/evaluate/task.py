@@ -38,8 +38,10 @@ def evaluate(
         template = train.stages.instruct.template or train.template
         answerer = HuggingFaceAnswerer(run.local(instructed) / "model", template)
         with ExitStack() as stack:
-            judge = stack.enter_context(run.asking(bench.judge, "judge")) if bench else None
-            llm = stack.enter_context(run.asking(ensemble.llm, "llm", _budget(ensemble))) if ensemble else None
+            judge = stack.enter_context(run.asking(bench.judge, "judge", progress=progress)) if bench else None
+            llm = (
+                stack.enter_context(run.asking(ensemble.llm, "llm", _budget(ensemble), progress)) if ensemble else None
+            )
             built = build_evaluation(
                 folder, roots, config, answerer, judge, run.experiment.seed, progress, rules, llm
             )

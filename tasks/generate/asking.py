@@ -109,7 +109,7 @@ class Asking:
         paid for. Raises DataError then, and whatever the asker raises.
         """
         queue = Queue(wishes)
-        for requests in queue.rounds(ROUND):
+        for requests in queue.rounds(max(ROUND, self.asker.wave)):
             answers = self.asker.ask(requests)
             try:
                 for position, answer in answers:

@@ -26,7 +26,7 @@ def generate(run: StageRun, spec: StageSpec[ConversationSet], images: ImageSet) 
         if config.teacher is None:
             return build_conversations(folder, run.local(images), config, seed, None, progress)
         budget = None if config.budget_usd is None else Budget(config.budget_usd, "generate.budget_usd")
-        with run.asking(config.teacher, "teacher", budget) as asker:
+        with run.asking(config.teacher, "teacher", budget, progress) as asker:
             return build_conversations(folder, run.local(images), config, seed, asker, progress)
 
     return run.make(spec, build)

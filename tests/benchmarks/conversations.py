@@ -55,6 +55,10 @@ class Known:
     def __init__(self) -> None:
         self.tally = Tally()
 
+    @property
+    def wave(self) -> int:
+        return 250
+
     def ask(self, requests: Iterable[Request]) -> Iterator[tuple[int, Answer]]:
         """Answers in the order of the requests."""
         for position, request in enumerate(requests):

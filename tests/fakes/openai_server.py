@@ -3,66 +3,35 @@
     with FakeServer(answer=lambda messages: "hello", faults=[status(429, retry_after="0"), drop()]) as server:
         endpoint = OpenAIEndpoint(kind="openai", base_url=server.base_url, model="fake")
 
-Faults are used up one a request, in the order of arrival; then `answer` answers. It is a real server over real
-sockets: what the client does about a dropped connection is what it would do in earnest.
+Faults of the list are used up one a request, in the order of arrival; then `chances` decides, if given; then `answer`
+answers. It is a real server over real sockets: what the client does about a dropped connection is what it would do in
+earnest. One event loop in a thread serves hundreds of requests at once; `routes` adds paths of other APIs to it.
+`tests/fakes/openai_process.py` runs one as a process of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal, Self
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.fakes.openai_faults import Chances, Fault, body, drip, drop, fine, half, slow, status, wrong_usage
+
+__all__ = [
+    "Chances", "FakeServer", "Fault", "Messages", "Routes", "Seen", "body", "drip", "drop", "fine", "half", "slow",
+    "status", "wrong_usage",
+]
 
 Messages = list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What goes wrong with one request."""
-
-    kind: Literal["status", "drop", "half", "body", "none"]
-    code: int = 200
-    body: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
-    delay: float = 0.0
-
-
-def fine() -> Fault:
-    """Nothing goes wrong."""
-    return Fault("none")
-
-
-def status(code: int, retry_after: str | None = None, message: str = "no", error_code: str | None = None) -> Fault:
-    """An HTTP error, with Retry-After where given."""
-    headers = () if retry_after is None else (("Retry-After", retry_after),)
-    body = json.dumps({"error": {"message": message, "type": "fake", "code": error_code}})
-    return Fault("status", code, body, headers)
-
-
-def drop() -> Fault:
-    """The connection ends without a byte of answer."""
-    return Fault("drop")
-
-
-def half() -> Fault:
-    """The connection ends in the middle of the body."""
-    return Fault("half")
-
-
-def body(text: str) -> Fault:
-    """HTTP 200 with a body that is not a chat completion."""
-    return Fault("body", 200, text)
-
-
-def slow(seconds: float) -> Fault:
-    """A proper answer, late."""
-    return Fault("none", delay=seconds)
+MOST_ANSWERS_AT_ONCE = 64
 
 
 @dataclass
@@ -76,7 +45,11 @@ class Seen:
 
 
 class FakeServer:
-    """Serves /v1/chat/completions and /v1/models while entered."""
+    """Serves /v1/chat/completions and /v1/models while entered.
+
+    `answer` may block: it runs in a thread of its own, unless `threads` is False (cheaper, for rules that return at
+    once).
+    """
 
     def __init__(
         self,
@@ -87,6 +60,9 @@ class FakeServer:
         latency: float = 0.0,
         usage: bool = True,
         finish_reason: str = "stop",
+        chances: Chances | None = None,
+        routes: Iterable[Routes] = (),
+        threads: bool = True,
     ) -> None:
         self.answer = answer
         self.faults = list(faults)
@@ -95,16 +71,21 @@ class FakeServer:
         self.latency = latency
         self.usage = usage
         self.finish_reason = finish_reason
+        self.chances = chances
         self.seen = Seen()
-        self._lock = threading.Lock()
+        self._routes = tuple(routes)
         self._now = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._address: tuple[str, int] = self._socket.getsockname()
+        self._workers = ThreadPoolExecutor(MOST_ANSWERS_AT_ONCE) if threads else None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="fake endpoint", daemon=True)
+        self._started = threading.Event()
 
     @property
     def base_url(self) -> str:
         """What an experiment names as base_url."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"http://127.0.0.1:{self._address[1]}/v1"
 
     @property
     def asked(self) -> int:
@@ -117,28 +98,26 @@ class FakeServer:
 
     def __enter__(self) -> Self:
         """Start serving."""
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        self._thread.start()
+        self._started.wait()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+        """Stop serving. Requests that are still being answered are dropped."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        if self._workers is not None:
+            self._workers.shutdown(wait=False, cancel_futures=True)
 
     def take(self, request: dict[str, Any], key: str, connection: tuple[str, int]) -> Fault:
         """Note a request and say what is to go wrong with it."""
-        with self._lock:
-            self.seen.requests.append(request)
-            self.seen.keys.append(key)
-            self.seen.connections.add(connection)
-            self._now += 1
-            self.seen.most_at_once = max(self.seen.most_at_once, self._now)
-            return self.faults.pop(0) if self.faults else fine()
-
-    def done(self) -> None:
-        """Note that a request is answered."""
-        with self._lock:
-            self._now -= 1
+        self.seen.requests.append(request)
+        self.seen.keys.append(key)
+        self.seen.connections.add(connection)
+        self.seen.most_at_once = max(self.seen.most_at_once, self._now)
+        if self.faults:
+            return self.faults.pop(0)
+        return self.chances.draw() if self.chances else fine()
 
     def refusal(self, request: dict[str, Any], key: str) -> Fault | None:
         """What a real endpoint says to a wrong key or an unknown model."""
@@ -149,11 +128,14 @@ class FakeServer:
             return status(404, message=told, error_code="model_not_found")
         return None
 
-    def completion(self, request: dict[str, Any]) -> str:
-        """A whole chat completion as JSON."""
-        text = self.answer(request["messages"])
+    async def completion(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A whole chat completion."""
+        if self._workers is None:
+            text = self.answer(request["messages"])
+        else:
+            text = await self._loop.run_in_executor(self._workers, self.answer, request["messages"])
         words = sum(len(message["content"].split()) for message in request["messages"])
-        answer = {
+        answer: dict[str, Any] = {
             "id": "chatcmpl-fake",
             "object": "chat.completion",
             "created": 0,
@@ -165,61 +147,91 @@ class FakeServer:
         if self.usage:
             spoken = len(text.split())
             answer["usage"] = {"prompt_tokens": words, "completion_tokens": spoken, "total_tokens": words + spoken}
-        return json.dumps(answer)
+        return answer
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        return type("Bound", (_Handler,), {"fake": self})
+    # ------------------------------------------------------------------ HTTP
 
+    async def _chat(self, http: web.Request) -> web.StreamResponse:
+        with self._one_more():
+            assert http.transport is not None
+            request = await http.json()
+            key = http.headers.get("Authorization", "")
+            fault = self.take(request, key, http.transport.get_extra_info("peername"))
+            return await self._answer(http, request, self.refusal(request, key) or fault)
 
-class _Handler(BaseHTTPRequestHandler):
-    """Speaks HTTP for the server that `fake` is."""
-
-    protocol_version = "HTTP/1.1"
-    fake: FakeServer
-
-    def do_GET(self) -> None:
-        listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.fake.models]}
-        self._send(200, json.dumps(listed))
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        key = self.headers.get("Authorization", "")
-        fault = self.fake.take(request, key, self.client_address)
+    @contextlib.contextmanager
+    def _one_more(self) -> Iterator[None]:
+        self._now += 1
         try:
-            self._answer(request, self.fake.refusal(request, key) or fault)
+            yield
         finally:
-            self.fake.done()
+            self._now -= 1
 
-    def _answer(self, request: dict[str, Any], fault: Fault) -> None:
-        time.sleep(fault.delay or self.fake.latency)
+    async def _answer(self, http: web.Request, request: dict[str, Any], fault: Fault) -> web.StreamResponse:
+        if fault.kind != "drip":
+            await asyncio.sleep(fault.delay or self.latency)
+        if fault.kind in ("status", "body"):
+            return web.Response(
+                status=fault.code, text=fault.body, headers=dict(fault.headers), content_type="application/json"
+            )
         if fault.kind == "drop":
-            self._hang_up()
-        elif fault.kind == "half":
-            whole = self.fake.completion(request)
-            self._send(200, whole[: len(whole) // 2], length=len(whole.encode()))
-            self._hang_up()
-        elif fault.kind == "none":
-            self._send(200, self.fake.completion(request))
-        else:
-            self._send(fault.code, fault.body, headers=fault.headers)
+            return await _in_pieces(http, b"", 0)
+        answer = await self.completion(request)
+        if fault.kind == "usage":
+            answer["usage"] = json.loads(fault.body)
+        whole = json.dumps(answer).encode()
+        if fault.kind == "half":
+            return await _in_pieces(http, whole[: len(whole) // 2], len(whole))
+        if fault.kind == "drip":
+            return await _in_pieces(http, b"", 1_000_000, _drops(fault.delay))
+        return web.Response(body=whole, content_type="application/json")
 
-    def _send(
-        self, code: int, text: str, length: int | None = None, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
-        content = text.encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content) if length is None else length))
-        for name, value in headers:
-            self.send_header(name, value)
-        self.end_headers()
-        # A client that has timed out is no longer there to read.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.wfile.write(content)
+    async def _list(self, http: web.Request) -> web.Response:
+        listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+        return web.json_response(listed)
 
-    def _hang_up(self) -> None:
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/v1/models", self._list)
+        for add in self._routes:
+            add(app, self)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
+        self._loop.run_until_complete(runner.setup())
+        self._loop.run_until_complete(web.SockSite(runner, self._socket).start())
+        self._started.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(runner.cleanup())
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.close()
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+
+Routes = Callable[[web.Application, FakeServer], None]
+"""Adds paths to the application of a server, such as those of a Batch API."""
+
+
+async def _in_pieces(
+    http: web.Request, first: bytes, length: int, others: AsyncIterator[bytes] | None = None
+) -> web.StreamResponse:
+    """Send what there is of a body of that length, then hang up; with a length of 0, hang up at once."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(length)})
+    with contextlib.suppress(ConnectionError):
+        if length:
+            await response.prepare(http)
+            await response.write(first)
+            if others is not None:
+                async for piece in others:
+                    await response.write(piece)
+    if http.transport is not None:
+        http.transport.close()
+    return response
+
+
+async def _drops(seconds: float) -> AsyncIterator[bytes]:
+    while True:
+        await asyncio.sleep(seconds)
+        yield b" "

@@ -15,7 +15,7 @@ from model.records import AnnotatedImage, Box
 from tasks.chat import ScriptedClient
 from tasks.generate.prompt import load_prompts, messages_for
 from tasks.ledger import Ledger, Request
-from tasks.ledger_rows import REQUESTS
+from tasks.ledger_tables import REQUESTS
 
 MODEL = "scripted-teacher"
 TEACHER = (

@@ -27,10 +27,11 @@ BESIDE = {
 }
 """What the stage's task brings in beside its run.py."""
 NEUTRAL = {
-    "configs", "model/__init__.py", "model/errors.py", "tasks/__init__.py", "tasks/artifacts.py", "tasks/code.py",
-    "tasks/errors.py", "tasks/ledger_rows.py", "tasks/processes.py", "tasks/progress.py", "tasks/sinks.py",
-    "tasks/stages.py",
-    "tasks/storage.py",
+    "configs", "model/__init__.py", "model/errors.py", "tasks/__init__.py", "tasks/artifacts.py",
+    "tasks/chat_flight.py", "tasks/chat_pace.py", "tasks/chat_quota.py", "tasks/chat_traffic.py", "tasks/code.py",
+    "tasks/errors.py", "tasks/ledger_asking.py", "tasks/ledger_keys.py", "tasks/ledger_owner.py",
+    "tasks/ledger_records.py", "tasks/ledger_rows.py", "tasks/ledger_tables.py", "tasks/processes.py",
+    "tasks/progress.py", "tasks/sinks.py", "tasks/stages.py", "tasks/storage.py",
 }  # fmt: skip
 """How results are come by, kept, named and reported on, which is not what they are."""
 
@@ -145,7 +146,11 @@ def test_a_knob_that_changes_no_result_changes_no_key(override: str) -> None:
 def test_how_an_endpoint_is_treated_is_not_what_it_says() -> None:
     openai = ["generate.teacher={kind: openai, model: m}"]
     specs = keys(*openai)
-    assert keys(*openai, "generate.teacher.concurrency=9", "generate.teacher.timeout_seconds=1") == specs
+    handled = {
+        "concurrency": 9, "timeout_seconds": 1, "connect_seconds": 1, "read_seconds": 1, "requests_per_minute": 5,
+        "tokens_per_minute": 5, "circuit_after": 2, "max_retries": 1, "usd_per_million_input": 1,
+    }
+    assert keys(*openai, *(f"generate.teacher.{name}={value}" for name, value in handled.items())) == specs
     assert keys(*openai, "generate.teacher.temperature=0.9") != specs
 
 

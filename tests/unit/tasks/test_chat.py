@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,9 +14,9 @@ from typing import Any
 import pytest
 
 from configs.schema import OpenAIEndpoint, ScriptedEndpoint
-from tasks.chat import Failure, Message, Reply, ScriptedClient, Usage, answer_all, make_client
+from tasks.chat import Failure, Message, Reply, ScriptedClient, Usage, answer_all, answers, make_client
 from tasks.chat_errors import retry_after
-from tasks.chat_openai import FAILURES_IN_A_ROW, OpenAIClient
+from tasks.chat_openai import OpenAIClient
 from tasks.errors import EndpointError, EndpointRejected
 from tests.fakes.openai_server import FakeServer, Fault, body, drop, half, slow, status
 
@@ -27,10 +28,13 @@ def asked(number: int) -> list[tuple[Message, ...]]:
 
 
 class Pauses:
-    """A sleep that only notes how long it was to be."""
+    """A sleep that only notes how long it was to be, and the clock that it moves on."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+
+    def clock(self) -> float:
+        return sum(self.seconds) + time.monotonic()
 
     def __call__(self, seconds: float) -> Awaitable[None]:
         self.seconds.append(seconds)
@@ -43,10 +47,11 @@ class Pauses:
 
 @contextmanager
 def talking_to(
-    server: FakeServer, pauses: Callable[[float], Awaitable[None]] | None = None, key: str | None = None, **knobs: Any
+    server: FakeServer, pauses: Pauses | None = None, key: str | None = None, **knobs: Any
 ) -> Iterator[OpenAIClient]:
+    pauses = pauses or Pauses()
     endpoint = OpenAIEndpoint(kind="openai", base_url=server.base_url, **{"model": "fake", **knobs})
-    with server, closing(OpenAIClient(endpoint, key, sleep=pauses or Pauses())) as client:
+    with server, closing(OpenAIClient(endpoint, key, pauses, pauses.clock)) as client:
         yield client
 
 
@@ -204,7 +209,7 @@ def test_requests_are_drawn_only_as_places_become_free() -> None:
             yield messages
 
     with talking_to(FakeServer(), concurrency=2) as client:
-        outcomes = client.answer_all(source())
+        outcomes = answers(client, source())
         next(outcomes)
         assert len(drawn) <= 4
         assert len(list(outcomes)) == 9
@@ -223,17 +228,17 @@ def test_an_endpoint_that_stops_answering_ends_the_batch_and_what_was_answered_i
     server = FakeServer(faults=[Fault("none")] * 5 + [status(500)] * 1000)
     got: list[Reply | Failure] = []
     with talking_to(server, max_retries=0, concurrency=2) as client, pytest.raises(EndpointError, match="in a row"):
-        for _, outcome in client.answer_all(asked(500)):
+        for _, outcome in answers(client, asked(500)):
             got.append(outcome)
     assert sum(isinstance(outcome, Reply) for outcome in got) == 5
-    assert server.asked <= 5 + FAILURES_IN_A_ROW + 2
+    assert server.asked <= 5 + client.endpoint.circuit_after + 2
 
 
 def test_a_rejection_in_a_batch_raises_after_what_was_under_way_is_yielded() -> None:
     server = FakeServer(faults=[Fault("none"), status(401), slow(0.2)])
     got: list[Reply | Failure] = []
     with talking_to(server, concurrency=3) as client, pytest.raises(EndpointRejected):
-        for _, outcome in client.answer_all(asked(50)):
+        for _, outcome in answers(client, asked(50)):
             got.append(outcome)
     assert server.asked < 10
     assert sum(isinstance(outcome, Reply) for outcome in got) == server.asked - 1

@@ -10,14 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from pydantic import JsonValue
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat import Failure, Message, Reply, Usage, make_client
+from tasks.chat import Failure, InTurn, Message, Reply, Usage, Window, make_client
 from tasks.chat_openai import OpenAIClient
 from tasks.errors import BudgetExhausted, EndpointError, EnvironmentProblem
 from tasks.ledger import Answer, Budget, Ledger, LedgerAsker, Request, key_of
@@ -48,13 +48,15 @@ class FakeClient:
         self.sent.append(messages[-1].content)
         return Reply(messages[-1].content.upper(), 3, 2)
 
-    def answer_all(self, requests: Iterable[Sequence[Message]]) -> Iterator[tuple[int, Reply | Failure]]:
-        for position, messages in enumerate(requests):
-            if reason := self.fail(messages[-1].content):
-                self.sent.append(messages[-1].content)
-                yield position, Failure(reason)
-            else:
-                yield position, self.complete(messages)
+    @contextmanager
+    def window(self) -> Iterator[Window]:
+        yield InTurn(self.outcome, 1 if self.costly else 500)
+
+    def outcome(self, messages: Sequence[Message]) -> Reply | Failure:
+        if reason := self.fail(messages[-1].content):
+            self.sent.append(messages[-1].content)
+            return Failure(reason)
+        return self.complete(messages)
 
     def price(self, reply: Reply) -> float:
         return self.cost
@@ -136,7 +138,7 @@ def test_a_row_tells_purpose_model_request_tokens_cost_and_times(url: str, ledge
     assert (row["purpose"], row["model"], row["state"], row["reply"]) == ("judge", "m", "answered", "A")
     assert (row["input_tokens"], row["output_tokens"], row["usd"], row["sends"]) == (3, 2, 0.5, 1)
     assert (row["created"], row["answered"], row["lease_until"]) == (1000.0, 1000.0, None)
-    assert json.loads(row["request"])["last"] == {"role": "user", "content": "a"}
+    assert json.loads(row["request"])["rest"] == [{"role": "user", "content": "a"}]
     assert json.loads(prefix) == [{"role": "system", "content": "s"}]
     assert ledger.totals() == [("judge", "m", "answered", 1, 1, 0.5)]
 
@@ -255,7 +257,7 @@ def test_the_budget_is_never_passed_and_what_was_paid_is_kept(ledger: Ledger) ->
             got.append(position)
     assert got == [0, 1]
     assert budget.spent_usd == 2.0
-    assert "2 of 6" in str(caught.value)
+    assert "2 answers came" in str(caught.value)
     more = Budget(100.0, "generate.budget_usd")
     assert len(texts(ledger.ask(client, ask_for(*"abcdef"), "teacher", more))) == 6
     assert client.sent == list("abcdef")

@@ -33,6 +33,10 @@ class OneByOne:
     def __init__(self, says: str) -> None:
         self.says, self.asked, self.closed = says, list[str](), False
 
+    @property
+    def wave(self) -> int:
+        return 250
+
     def ask(self, requests: Iterable[Request]) -> Iterator[tuple[int, Answer]]:
         try:
             for position, request in enumerate(requests):

@@ -1,0 +1,134 @@
+"""Who may be on the wire to one endpoint, and when: pace, quota, ordered pauses, and what to do about an outage.
+
+The circuit: after `after` tries in a row that failed, one request at a time is on the wire, a probe, while all others
+wait; the first answer lets them go on. After `after` requests in a row that failed with all their tries, the endpoint
+is given up. So an endpoint may be away for as long as it takes to start it again, and is hardly bothered meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from configs.schema import OpenAIEndpoint
+from tasks.chat_errors import Retry
+from tasks.chat_pace import Pace
+from tasks.chat_quota import Quota
+from tasks.chat_records import Reply
+
+ORDERED_JITTER = 0.1
+"""Seconds over which those who waited for the same time are spread."""
+
+
+@dataclass
+class Circuit:
+    """What failed in a row, and what follows from it."""
+
+    after: int
+    failed_tries: int = 0
+    failed_requests: int = 0
+
+    @property
+    def probing(self) -> bool:
+        """One request at a time finds out whether the endpoint is there again."""
+        return self.failed_tries >= self.after
+
+    @property
+    def open(self) -> bool:
+        """Nothing is sent any more."""
+        return self.failed_requests >= self.after
+
+    def answered(self) -> None:
+        """The endpoint is there."""
+        self.failed_tries = self.failed_requests = 0
+
+    def begin_again(self) -> None:
+        """Somebody wants to try again; he begins with a probe if the last tries failed."""
+        self.failed_requests = 0
+
+
+class Traffic:
+    """Lets requests pass. All but `room` and `until_room` belongs to the event loop that carries them."""
+
+    def __init__(
+        self, endpoint: OpenAIEndpoint, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._clock, self._sleep = clock, sleep
+        self.pace = Pace(endpoint.concurrency)
+        self.quota = Quota(endpoint.requests_per_minute, endpoint.tokens_per_minute, clock())
+        self.circuit = Circuit(endpoint.circuit_after)
+        self._held_until = clock()
+        self._on_wire = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._jitter = random.SystemRandom()
+
+    @property
+    def width(self) -> int:
+        """How many requests may be on the wire."""
+        return 1 if self.circuit.probing else self.pace.limit
+
+    def room(self, under_way: int) -> int:
+        """How many requests to hand over, beside those under way."""
+        now = self._clock()
+        if now < self._held_until:
+            return 0
+        return max(0, int(min(self.width - under_way, self.quota.room(now))))
+
+    def until_room(self) -> float | None:
+        """Seconds until there is room again because time has passed; None where only an outcome makes room."""
+        now = self._clock()
+        seconds = max(self._held_until - now, self.quota.until_room(now) if self.quota.limited else 0.0)
+        return seconds if seconds > 0 else None
+
+    async def enter(self, tokens: int) -> float:
+        """Wait until a request of so many tokens may be sent. Returns the time; `leave` must follow."""
+        while True:
+            now = self._clock()
+            if (held := self._held_until - now) > 0:
+                await self._sleep(held + self._jitter.uniform(0.0, ORDERED_JITTER))
+            elif (wait := self.quota.wait(tokens, now)) > 0:
+                await self._sleep(wait)
+            elif self._on_wire >= self.width:
+                await self._place()
+            else:
+                break
+        self._on_wire += 1
+        self.quota.take(tokens, now)
+        return now
+
+    def leave(self, sent: float, tokens: int, outcome: Reply | Retry | None) -> None:
+        """A try is over. `sent` and `tokens` are those of `enter`; None is an outcome that says nothing."""
+        now = self._clock()
+        self._on_wire -= 1
+        if isinstance(outcome, Reply):
+            self.pace.answered(sent, now)
+            self.circuit.answered()
+            self.quota.correct(tokens, outcome.input_tokens + outcome.output_tokens, now)
+        elif outcome is not None:
+            self.circuit.failed_tries += 1
+            if outcome.too_many:
+                self.pace.refused(sent, now)
+            if outcome.after is not None:
+                self._held_until = max(self._held_until, now + outcome.after)
+        self._wake()
+
+    async def _place(self) -> None:
+        """Wait for a place on the wire."""
+        ticket = asyncio.get_running_loop().create_future()
+        self._waiting.append(ticket)
+        try:
+            await ticket
+        except asyncio.CancelledError:
+            self._wake()
+            raise
+
+    def _wake(self) -> None:
+        free = self.width - self._on_wire
+        while free > 0 and self._waiting:
+            ticket = self._waiting.popleft()
+            if not ticket.done():
+                ticket.set_result(None)
+                free -= 1

@@ -1,0 +1,86 @@
+"""The ledger's tables and how a database is opened: any that SQLAlchemy knows with ON CONFLICT, SQLite by default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+METADATA = sa.MetaData()
+UNDER_WAY = sa.text("state = 'in_flight'")
+PREFIXES = sa.Table(
+    "prefixes",
+    METADATA,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("messages", sa.Text, nullable=False),
+)
+"""The first messages of requests: thousands share their system message and examples."""
+REQUESTS = sa.Table(
+    "requests",
+    METADATA,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("purpose", sa.String(64), nullable=False),
+    sa.Column("model", sa.String(255), nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reply", sa.Text),
+    sa.Column("finish_reason", sa.String(64)),
+    sa.Column("input_tokens", sa.BigInteger),
+    sa.Column("output_tokens", sa.BigInteger),
+    sa.Column("usd", sa.Float),
+    sa.Column("failure", sa.Text),
+    sa.Column("sends", sa.Integer, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("answered", sa.Float),
+    sa.Column("lease_until", sa.Float),
+    sa.Column("owner", sa.String(255)),
+    sa.Index("requests_under_way", "created", sqlite_where=UNDER_WAY, postgresql_where=UNDER_WAY),
+)
+LOCK_SECONDS = 60.0
+DIALECTS = ("postgresql", "sqlite")
+
+
+def insert_new(table: sa.Table, dialect: str) -> sa.Insert:
+    """An INSERT that leaves alone what is there already."""
+    if dialect == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def open_engine(url: sa.URL) -> sa.Engine:
+    """The database at a URL, with the tables in it."""
+    if url.get_backend_name() not in DIALECTS:
+        raise ImportError(f"the ledger works on {' and '.join(DIALECTS)}, not on {url.get_backend_name()}")
+    engine = _engine(url)
+    _create(engine)
+    return engine
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True)
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS})
+    sa.event.listen(engine, "connect", _tune)
+    return engine
+
+
+def _create(engine: sa.Engine) -> None:
+    """Create what is missing. Another worker may do so at the same time; then the next try finds it there."""
+    for _ in METADATA.tables:
+        try:
+            METADATA.create_all(engine)
+            return
+        except SQLAlchemyError:
+            continue
+    METADATA.create_all(engine)
+
+
+def _tune(connection: Any, record: object) -> None:
+    """WAL lets readers go on while one writes; FULL makes a commit survive a power cut."""
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
