@@ -49,3 +49,9 @@ def test_what_is_no_completion_is_to_be_asked_for_again(body: str) -> None:
 def test_an_answer_without_text_is_an_empty_one() -> None:
     reply = read_reply(completion({"prompt_tokens": 12, "completion_tokens": 0}, None), HELLO, 100)
     assert reply == Reply("", 12, 0, "stop")
+
+
+def test_characters_that_no_database_takes_are_marked_and_all_others_kept() -> None:
+    reply = read_reply(completion(None, "a\x00b\ud83dc \U0001f600 \u4e2d"), HELLO, 100)
+    assert isinstance(reply, Reply)
+    assert reply.text == "a\ufffdb\ufffdc \U0001f600 \u4e2d"
