@@ -55,6 +55,7 @@ class OpenAIClient:
         self.model = endpoint.model
         self.usage = Usage()
         self._key = api_key
+        self._sleep = sleep
         self._traffic = Traffic(endpoint, clock, sleep)
         self._jitter = random.SystemRandom()
         self._reached = False
@@ -99,7 +100,7 @@ class OpenAIClient:
 
     @contextmanager
     def window(self) -> Iterator[Window]:
-        """Up to `concurrency` requests at once, fewer where the endpoint takes no more."""
+        """Up to `concurrency` requests on the wire, fewer where the endpoint takes no more, and a few that wait."""
         self._traffic.circuit.begin_again()
         flight = Flight(self._running_loop(), self._traffic, self._answer, self.endpoint.base_url)
         try:
@@ -129,7 +130,7 @@ class OpenAIClient:
             last = TRIES_AT_START if verdict.down and not self._reached else self.endpoint.max_retries + 1
             if tried >= last:
                 raise self._given_up(verdict, tried)
-            await self._traffic.pause(self._pause(verdict, tried))
+            await self._sleep(self._pause(verdict, tried))
 
     async def _try(self, messages: Sequence[Message], tokens: int) -> Reply | Retry:
         """One try, when it may be made. Raises what no retry cures."""

@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from configs.schema import OpenAIEndpoint
 from tasks.chat_errors import Retry
@@ -19,8 +20,8 @@ from tasks.chat_pace import Pace
 from tasks.chat_quota import Quota
 from tasks.chat_records import Reply
 
-LENT = 4
-"""One in so many places may be lent while its request pauses."""
+AHEAD = 4
+"""One request for so many places is handed over ahead of the others."""
 ORDERED_JITTER = 0.1
 """Seconds over which those who waited for the same time are spread."""
 
@@ -63,8 +64,9 @@ class Traffic:
         self.quota = Quota(endpoint.requests_per_minute, endpoint.tokens_per_minute, clock())
         self.circuit = Circuit(endpoint.circuit_after)
         self._held_until = clock()
-        self._pausing = 0
         self._on_wire = 0
+        self.sending: set[asyncio.Task[Any] | None] = set()
+        """Tasks whose request the endpoint has."""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._jitter = random.SystemRandom()
 
@@ -76,14 +78,14 @@ class Traffic:
     def room(self, under_way: int) -> int:
         """How many requests to hand over, beside those under way.
 
-        Places of those that pause before their next try are lent to others, but only some: an endpoint that fails
-        all is not to be handed everything.
+        Some more than may be on the wire: while one pauses before its next try, and in the time that it takes to
+        write an outcome down, the next is there to take the place.
         """
         now = self._clock()
         if now < self._held_until:
             return 0
-        lent = 0 if self.circuit.probing else min(self._pausing, self.width // LENT)
-        return max(0, int(min(self.width + lent - under_way, self.quota.room(now))))
+        places = self.width + self.width // AHEAD
+        return max(0, int(min(places - under_way, self.quota.room(now))))
 
     def until_room(self) -> float | None:
         """Seconds until there is room again because time has passed; None where only an outcome makes room."""
@@ -99,6 +101,7 @@ class Traffic:
             held, wait = self._held_until - now, self.quota.wait(tokens, now)
             if held <= 0 and wait <= 0:
                 self.quota.take(tokens, now)
+                self.sending.add(asyncio.current_task())
                 return now
             self._give_place()
             await self._sleep(max(wait, held + self._jitter.uniform(0.0, ORDERED_JITTER) if held > 0 else 0.0))
@@ -106,6 +109,7 @@ class Traffic:
     def leave(self, sent: float, tokens: int, outcome: Reply | Retry | None) -> None:
         """A try is over. `sent` and `tokens` are those of `enter`; None is an outcome that says nothing."""
         now = self._clock()
+        self.sending.discard(asyncio.current_task())
         if isinstance(outcome, Reply):
             self.pace.answered(sent, now)
             self.circuit.answered()
@@ -116,15 +120,11 @@ class Traffic:
                 self.pace.refused(sent, now)
             if outcome.after is not None:
                 self._held_until = max(self._held_until, now + outcome.after)
-        self._give_place()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait between two tries."""
-        self._pausing += 1
-        try:
-            await self._sleep(seconds)
-        finally:
-            self._pausing -= 1
+        if outcome is not None:
+            self._give_place()
+        else:
+            # Whoever sees why it ended may call the others off before the next is sent.
+            asyncio.get_running_loop().call_soon(self._give_place)
 
     async def _take_place(self) -> None:
         """Wait for a place on the wire; first come, first served."""
