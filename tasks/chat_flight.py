@@ -50,7 +50,7 @@ class Flight:
     def land(self, hungry: bool, seconds: float) -> list[tuple[int, Reply | Failure]]:
         """See `Window`."""
         with self._news:
-            if not self._landed:
+            if not self._landed and not self._unsent:
                 self._wait(hungry, seconds)
             group, self._landed = self._landed, []
             self._under_way -= len(group) + self._unsent
@@ -80,6 +80,11 @@ class Flight:
 
     def _start(self, requests: Sequence[tuple[int, Sequence[Message]]]) -> None:
         if self._over:
+            return
+        if self._fatal is not None:
+            with self._news:
+                self._unsent += len(requests)
+                self._news.notify()
             return
         for place, messages in requests:
             task = self._loop.create_task(self._answer(messages))
