@@ -44,7 +44,7 @@ def read_reply(body: str, messages: Sequence[Message], max_tokens: int) -> Reply
         choice = completion.choices[0]
     except (json.JSONDecodeError, RecursionError, ValidationError, IndexError):
         return Retry(f"its answer is not a chat completion: {say(body)}")
-    text = choice.message.content or ""
+    text = _writable(choice.message.content or "")
     usage = completion.usage if isinstance(completion.usage, dict) else {}
     sent = input_tokens(messages)
     read = _believed(usage.get("prompt_tokens"), 2 * sent + HIDDEN_TOKENS)
@@ -66,6 +66,11 @@ def input_tokens(messages: Sequence[Message]) -> int:
 def tokens_of(text: str) -> int:
     """How many tokens a text comes to, by a cautious estimate."""
     return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_A_TOKEN)
+
+
+def _writable(text: str) -> str:
+    """The text with marks in the place of what no database takes: halves of surrogate pairs, and the null character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "\ufffd")
 
 
 def _believed(figure: JsonValue, most: int) -> int | None:

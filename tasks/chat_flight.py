@@ -32,7 +32,7 @@ class Flight:
         self._loop, self._traffic, self._answer, self._base_url = loop, traffic, answer, base_url
         self._news = threading.Condition()
         self._landed: list[tuple[int, Reply | Failure]] = []
-        self._under_way = 0
+        self._under_way = self._unsent = 0
         self._tasks: dict[asyncio.Task[Reply], int] = {}
         self._fatal: BaseException | None = None
         self._over = False
@@ -50,10 +50,11 @@ class Flight:
     def land(self, hungry: bool, seconds: float) -> list[tuple[int, Reply | Failure]]:
         """See `Window`."""
         with self._news:
-            if not self._landed:
+            if not self._landed and not self._unsent:
                 self._wait(hungry, seconds)
             group, self._landed = self._landed, []
-            self._under_way -= len(group)
+            self._under_way -= len(group) + self._unsent
+            self._unsent = 0
         if not group and self._fatal is not None and not self._under_way:
             raise self._fatal
         return group
@@ -80,6 +81,11 @@ class Flight:
     def _start(self, requests: Sequence[tuple[int, Sequence[Message]]]) -> None:
         if self._over:
             return
+        if self._fatal is not None:
+            with self._news:
+                self._unsent += len(requests)
+                self._news.notify()
+            return
         for place, messages in requests:
             task = self._loop.create_task(self._answer(messages))
             self._tasks[task] = place
@@ -95,22 +101,29 @@ class Flight:
         with self._news:
             if error is None:
                 self._landed.append((place, task.result()))
+            elif task.cancelled() and self._fatal is not None:
+                self._unsent += 1
             else:
                 self._landed.append((place, Failure(self._reason(error))))
             self._news.notify()
 
     def _reason(self, error: BaseException) -> str:
         """Why a request failed, in a line; notes what ends the whole flight."""
+        fatal: BaseException | None = None
         if isinstance(error, asyncio.CancelledError):
-            error = EndpointError("the client was closed before the answer came")
-            self._fatal = self._fatal or error
+            fatal = error = EndpointError("the client was closed before the answer came")
         elif not isinstance(error, EndpointError) or isinstance(error, FOR_ALL):
-            self._fatal = self._fatal or error
+            fatal = error
         else:
             self._traffic.circuit.failed_requests += 1
-            if self._traffic.circuit.open and self._fatal is None:
-                self._fatal = EndpointError(
+            if self._traffic.circuit.open:
+                fatal = EndpointError(
                     f"{self._traffic.circuit.failed_requests} requests in a row failed at {self._base_url} ({error}); "
                     "what was answered is kept: see to the endpoint and run again"
                 )
+        if fatal is not None and self._fatal is None:
+            self._fatal = fatal
+            # Whatever the endpoint has may still be answered; nothing else is sent.
+            for task in self._tasks.keys() - self._traffic.sending:
+                task.cancel()
         return str(error)

@@ -100,7 +100,7 @@ class OpenAIClient:
 
     @contextmanager
     def window(self) -> Iterator[Window]:
-        """Up to `concurrency` requests at once, fewer where the endpoint takes no more."""
+        """Up to `concurrency` requests on the wire, fewer where the endpoint takes no more, and a few that wait."""
         self._traffic.circuit.begin_again()
         flight = Flight(self._running_loop(), self._traffic, self._answer, self.endpoint.base_url)
         try:

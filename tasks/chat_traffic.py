@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from configs.schema import OpenAIEndpoint
 from tasks.chat_errors import Retry
@@ -19,6 +20,8 @@ from tasks.chat_pace import Pace
 from tasks.chat_quota import Quota
 from tasks.chat_records import Reply
 
+AHEAD = 4
+"""One request for so many places is handed over ahead of the others."""
 ORDERED_JITTER = 0.1
 """Seconds over which those who waited for the same time are spread."""
 
@@ -62,6 +65,8 @@ class Traffic:
         self.circuit = Circuit(endpoint.circuit_after)
         self._held_until = clock()
         self._on_wire = 0
+        self.sending: set[asyncio.Task[Any] | None] = set()
+        """Tasks whose request the endpoint has."""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._jitter = random.SystemRandom()
 
@@ -71,11 +76,16 @@ class Traffic:
         return 1 if self.circuit.probing else self.pace.limit
 
     def room(self, under_way: int) -> int:
-        """How many requests to hand over, beside those under way."""
+        """How many requests to hand over, beside those under way.
+
+        Some more than may be on the wire: while one pauses before its next try, and in the time that it takes to
+        write an outcome down, the next is there to take the place.
+        """
         now = self._clock()
         if now < self._held_until:
             return 0
-        return max(0, int(min(self.width - under_way, self.quota.room(now))))
+        places = self.width + self.width // AHEAD
+        return max(0, int(min(places - under_way, self.quota.room(now))))
 
     def until_room(self) -> float | None:
         """Seconds until there is room again because time has passed; None where only an outcome makes room."""
@@ -86,23 +96,20 @@ class Traffic:
     async def enter(self, tokens: int) -> float:
         """Wait until a request of so many tokens may be sent. Returns the time; `leave` must follow."""
         while True:
+            await self._take_place()
             now = self._clock()
-            if (held := self._held_until - now) > 0:
-                await self._sleep(held + self._jitter.uniform(0.0, ORDERED_JITTER))
-            elif (wait := self.quota.wait(tokens, now)) > 0:
-                await self._sleep(wait)
-            elif self._on_wire >= self.width:
-                await self._place()
-            else:
-                break
-        self._on_wire += 1
-        self.quota.take(tokens, now)
-        return now
+            held, wait = self._held_until - now, self.quota.wait(tokens, now)
+            if held <= 0 and wait <= 0:
+                self.quota.take(tokens, now)
+                self.sending.add(asyncio.current_task())
+                return now
+            self._give_place()
+            await self._sleep(max(wait, held + self._jitter.uniform(0.0, ORDERED_JITTER) if held > 0 else 0.0))
 
     def leave(self, sent: float, tokens: int, outcome: Reply | Retry | None) -> None:
         """A try is over. `sent` and `tokens` are those of `enter`; None is an outcome that says nothing."""
         now = self._clock()
-        self._on_wire -= 1
+        self.sending.discard(asyncio.current_task())
         if isinstance(outcome, Reply):
             self.pace.answered(sent, now)
             self.circuit.answered()
@@ -113,22 +120,31 @@ class Traffic:
                 self.pace.refused(sent, now)
             if outcome.after is not None:
                 self._held_until = max(self._held_until, now + outcome.after)
-        self._wake()
+        if outcome is not None:
+            self._give_place()
+        else:
+            # Whoever sees why it ended may call the others off before the next is sent.
+            asyncio.get_running_loop().call_soon(self._give_place)
 
-    async def _place(self) -> None:
-        """Wait for a place on the wire."""
+    async def _take_place(self) -> None:
+        """Wait for a place on the wire; first come, first served."""
+        if self._on_wire < self.width and not self._waiting:
+            self._on_wire += 1
+            return
         ticket = asyncio.get_running_loop().create_future()
         self._waiting.append(ticket)
         try:
             await ticket
         except asyncio.CancelledError:
-            self._wake()
+            if ticket.done() and not ticket.cancelled():
+                self._give_place()
             raise
 
-    def _wake(self) -> None:
-        free = self.width - self._on_wire
-        while free > 0 and self._waiting:
+    def _give_place(self) -> None:
+        """Leave the wire to those who wait."""
+        self._on_wire -= 1
+        while self._on_wire < self.width and self._waiting:
             ticket = self._waiting.popleft()
             if not ticket.done():
                 ticket.set_result(None)
-                free -= 1
+                self._on_wire += 1

@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.generate speed --requests 10000
     python -m tests.benchmarks.generate speed --requests 5000 --refuse 0.05 --drop 0.02
+    python -m tests.benchmarks.generate plain --requests 5000
     python -m tests.benchmarks.generate rerun --requests 100000
 
 The endpoint is `tests/fakes/openai_process.py`, a process of its own, so the CPU told is that of client and ledger (the
@@ -11,6 +12,7 @@ real `openai` package, a new SQLite file). Each prints rows of markdown.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import resource
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import httpx
 
 from configs.schema import OpenAIEndpoint
@@ -87,6 +90,33 @@ def speed(given: argparse.Namespace) -> None:
     )
 
 
+def plain(given: argparse.Namespace) -> None:
+    """The same requests by a bare HTTP client, without retries and ledger: what machine and endpoint allow just now."""
+    with server_process(f"--latency={given.latency}") as base_url:
+        before = Used.now()
+        asyncio.run(_post_all(f"{base_url}/chat/completions", given))
+        after = Used.now()
+    seconds = after.seconds - before.seconds
+    rate, ideal = given.requests / seconds, given.concurrency / given.latency
+    _row(
+        f"{given.requests} requests at {given.latency:g} s, {given.concurrency} at once, bare HTTP client",
+        f"{rate:.1f}/s, {rate / ideal:.0%} of {ideal:g}/s", f"{(after.cpu - before.cpu) / seconds:.2f} cores", "", "",
+    )
+
+
+async def _post_all(url: str, given: argparse.Namespace) -> None:
+    source = requests(given.requests)
+    async with aiohttp.ClientSession() as session:
+
+        async def work() -> None:
+            for request in source:
+                body = {"model": "fake", "messages": [message.json() for message in request.messages]}
+                async with session.post(url, json=body) as response:
+                    assert (await response.json())["choices"]
+
+        await asyncio.gather(*(work() for _ in range(given.concurrency)))
+
+
 def rerun(given: argparse.Namespace) -> None:
     """Ask for what the ledger has."""
     client = ScriptedClient("teacher", lambda messages: answer([message.json() for message in messages]))  # type: ignore[misc]
@@ -113,7 +143,7 @@ def _row(*cells: str) -> None:
 def main() -> None:
     """Run one benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("speed", "rerun"))
+    parser.add_argument("what", choices=("speed", "plain", "rerun"))
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--latency", type=float, default=0.5)
@@ -121,7 +151,7 @@ def main() -> None:
     parser.add_argument("--drop", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    (speed if given.what == "speed" else rerun)(given)
+    {"speed": speed, "plain": plain, "rerun": rerun}[given.what](given)
 
 
 if __name__ == "__main__":

@@ -202,11 +202,11 @@ class FakeServer:
         self._loop.run_until_complete(web.SockSite(runner, self._socket).start())
         self._started.set()
         self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
         left = asyncio.all_tasks(self._loop)
         for task in left:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.run_until_complete(runner.cleanup())
         self._loop.close()
 
 

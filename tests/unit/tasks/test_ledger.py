@@ -9,71 +9,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pydantic import JsonValue
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat import Failure, InTurn, Message, Reply, Usage, Window, make_client
+from tasks.chat import Message, Reply, Usage, make_client
 from tasks.chat_openai import OpenAIClient
 from tasks.errors import BudgetExhausted, EndpointError, EnvironmentProblem
-from tasks.ledger import Answer, Budget, Ledger, LedgerAsker, Request, key_of
+from tasks.ledger import Budget, Ledger, LedgerAsker, Request, key_of
+from tasks.ledger_asking import AHEAD
+from tests.fakes.chat_client import FakeClient, ask_for, texts
 from tests.fakes.openai_server import FakeServer, status
 
-
-class FakeClient:
-    """Answers every request with its last message in capitals, one at a time; notes what was sent."""
-
-    def __init__(
-        self,
-        costly: bool = True,
-        cost: float = 0.0,
-        highest: float = 0.0,
-        fail: Callable[[str], str | None] = lambda text: None,
-        model: str = "m",
-    ) -> None:
-        self.model, self.costly, self.cost, self.highest, self.fail = model, costly, cost, highest, fail
-        self.patience = 30.0
-        self.usage = Usage()
-        self.sent: list[str] = []
-
-    @property
-    def identity(self) -> Mapping[str, JsonValue]:
-        return {"model": self.model}
-
-    def complete(self, messages: Sequence[Message]) -> Reply:
-        self.sent.append(messages[-1].content)
-        return Reply(messages[-1].content.upper(), 3, 2)
-
-    @contextmanager
-    def window(self) -> Iterator[Window]:
-        yield InTurn(self.outcome, 1 if self.costly else 500)
-
-    def outcome(self, messages: Sequence[Message]) -> Reply | Failure:
-        if reason := self.fail(messages[-1].content):
-            self.sent.append(messages[-1].content)
-            return Failure(reason)
-        return self.complete(messages)
-
-    def price(self, reply: Reply) -> float:
-        return self.cost
-
-    def highest_price(self, messages: Sequence[Message]) -> float:
-        return self.highest or self.cost
-
-    def close(self) -> None:
-        pass
-
-
-def ask_for(*texts: str) -> list[Request]:
-    return [Request((Message("system", "s"), Message("user", text))) for text in texts]
-
-
-def texts(answers: Iterable[tuple[int, Answer]]) -> dict[int, str | None]:
-    return {position: answer.reply.text if answer.reply else None for position, answer in answers}
+KEY = "eae6792b7c8cba3873d7d89457090ecd7bef91cf288b8497b4e8b8723f4618b9"
+"""A key as ledgers have it: with another, nothing that was paid for would be found again."""
 
 
 @pytest.fixture
@@ -326,3 +279,57 @@ def test_a_url_that_cannot_be_used_is_named_without_its_password() -> None:
     with pytest.raises(EnvironmentProblem) as caught:
         Ledger("nosuchdb://user:hunter2@host/ledger")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("costly", [True, False])
+def test_requests_are_drawn_as_answers_come_and_not_all_at_once(ledger: Ledger, costly: bool) -> None:
+    drawn = 0
+
+    def source() -> Iterator[Request]:
+        nonlocal drawn
+        for number in range(20_000):
+            drawn += 1
+            yield from ask_for(f"t{number}")
+
+    answers = ledger.ask(FakeClient(costly), source(), "teacher")
+    for taken, _ in enumerate(answers):
+        assert drawn <= taken + 2 * AHEAD
+        if taken == 3 * AHEAD:
+            break
+
+
+def test_equal_beginnings_are_kept_once_and_a_request_that_goes_on_from_another_keeps_only_the_rest(
+    url: str, ledger: Ledger
+) -> None:
+    head = (Message("system", "s"), Message("user", "shot"), Message("assistant", "reply"))
+    first = (*head, Message("user", "captions"))
+    again = (*first, Message("assistant", "bad"), Message("user", "write it again"))
+    assert len(dict(ledger.ask(FakeClient(), [Request(first), Request(again, 1)], "teacher"))) == 2
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        assert database.execute("select count(*) from prefixes").fetchone() == (1,)
+        kept = sorted(json.loads(row[0])["rest"] for row in database.execute("select request from requests"))
+    assert [len(rest) for rest in kept] in ([1, 3], [3, 1])
+
+
+def test_a_key_is_the_same_in_every_process_and_told_apart_by_where_messages_end() -> None:
+    one = Request((Message("user", "a\nassistant b"),))
+    two = Request((Message("user", "a"), Message("assistant", "b")))
+    assert key_of(FakeClient(), one) != key_of(FakeClient(), two)
+    assert key_of(FakeClient(), Request((Message("user", "a"),))) == KEY
+
+
+def test_leases_of_what_is_under_way_are_moved_on_before_they_end(url: str) -> None:
+    now = [1000.0]
+    client = FakeClient()
+
+    def slowly(messages: Sequence[Message]) -> Reply:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+            until.append(database.execute("select lease_until from requests where state = 'in_flight'").fetchone()[0])
+        now[0] += 60.0
+        return Reply("x", 1, 1)
+
+    until: list[float] = []
+    client.complete = slowly  # type: ignore[method-assign]
+    with closing(Ledger(url, clock=lambda: now[0])) as ledger:
+        list(ledger.ask(client, ask_for("a", "b", "c"), "teacher"))
+    assert all(later > earlier for earlier, later in pairwise(until))
