@@ -325,6 +325,27 @@ class GateConfig(Knobs):
     level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
     max_unparsed: Share = 0.2
     max_judge_failures: Share = 0.2
+    rule: Literal["no_worse", "better"] = "no_worse"
+    """`no_worse`: shown to be no worse than the champion by more than `margin`. `better`: that, and shown to be better
+    over at least one benchmark as a whole, at `level` over all of them."""
+    detectable_gain: PositiveFloat = 5.0
+    """True gain that the rule `better` is meant to find; the decision says from how many examples on it does."""
+    power: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
+    """How often it is to find a gain of that size."""
+    approval: Literal["never", "when_uncertain", "always"] = "never"
+    """When a person is asked. `when_uncertain`: where all that stands against the model is want of proof (its loss is
+    neither shown nor ruled out, or its gain is not shown). `always`: there, and wherever it would be promoted. What
+    fails a floor, a ceiling or a health check, or is shown to be worse, is held without asking."""
+    approval_hours: PositiveFloat = 72.0
+    """How long an answer is waited for; then the model counts as rejected."""
+    max_overlap: Annotated[int, Field(ge=0)] = 0
+    """How many images may occur both in training and in the test sets."""
+    max_teacher_usd: Annotated[float, Field(ge=0.0)] | None = None
+    """Ceiling of what the teacher was paid for what the model learned from."""
+    max_seconds_per_answer: PositiveFloat | None = None
+    """Ceiling of the evaluation's time over its answers."""
+    max_weight_bytes: PositiveInt | None = None
+    """Ceiling of the size of the weights."""
 
 
 class RegistryConfig(Knobs):
@@ -332,6 +353,15 @@ class RegistryConfig(Knobs):
 
     model_name: str = "llavaflow"
     alias: str = "champion"
+    weights: Literal["copy", "link"] = "copy"
+    """`copy`: a version holds the weights. `link`: it names where the checkpoint's weights lie, with their digest; for
+    large weights in a store that is kept."""
+    canary: Annotated[int, Field(ge=0)] = 3
+    """Examples that a version answers when it is registered, and has to answer likewise once it is the champion."""
+    canary_tokens: PositiveInt = 16
+    """Longest answer to one of them."""
+    canary_share: Share = 1.0
+    """Share of them that has to be answered likewise; what was promoted with less is rolled back."""
 
 
 class Experiment(Knobs):

@@ -64,6 +64,21 @@ class Benchmark(Frozen):
         return next((name for name in HEADLINES if name in self.rows), next(iter(self.rows), ""))
 
 
+class Surroundings(Frozen):
+    """What the gate asks about a challenger beside its evaluation. None: not known."""
+
+    overlap: int | None = None
+    """Training images that occur in a test set."""
+    teacher_usd: float | None = None
+    """What the teacher was paid for what it learned from."""
+    seconds_per_answer: float | None = None
+    weight_bytes: int | None = None
+
+
+UNKNOWN = Surroundings()
+"""Nothing is known."""
+
+
 class Evidence(Frozen):
     """The evaluation of one checkpoint."""
 

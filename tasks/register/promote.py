@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from tasks.artifacts import Promotion
 from tasks.errors import RegistryError
 from tasks.register.audit import AuditRecord, AuditStore
-from tasks.register.gate import Verdict
+from tasks.register.verdict import Verdict
 from tasks.tracker import utc_now
 
 

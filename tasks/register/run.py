@@ -13,9 +13,10 @@ from tasks.progress import Progress
 from tasks.register.audit import JsonlAudit, file_lock
 from tasks.register.card import Subject, model_card
 from tasks.register.evidence import Evidence, read_evidence
-from tasks.register.gate import Verdict, decide
+from tasks.register.gate import decide
 from tasks.register.promote import Desk, promote
 from tasks.register.registry import Candidate, MlflowRegistry
+from tasks.register.verdict import Verdict
 
 TRAIL, LOCK = "registry-audit.jsonl", "registry-audit.lock"
 

@@ -11,8 +11,8 @@ import pytest
 
 from tasks.errors import RegistryError
 from tasks.register.audit import AuditRecord, JsonlAudit, file_lock
-from tasks.register.gate import Reason, Verdict
 from tasks.register.promote import Desk, history, promote, rollback, settle
+from tasks.register.verdict import Reason, Verdict
 
 YES = Verdict(verdict="promote", reasons=(Reason(ok=True, check="overall", text="no worse"),))
 NO = Verdict(
