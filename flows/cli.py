@@ -163,8 +163,8 @@ def models(model: Model = "llavaflow", as_json: Json = False) -> None:
 def history(model: Model = "llavaflow", as_json: Json = False) -> None:
     """Who became champion when, why, and who did not."""
     from configs.settings import Settings
-    from tasks.register.promote import history as trail
     from tasks.register.run import desk_under
+    from tasks.register.settle import history as trail
 
     records = trail(desk_under(Settings().home(), _registry(model)))
     if as_json:

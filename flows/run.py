@@ -38,7 +38,7 @@ from tasks.code import CodeState, code_state
 from tasks.ledger import Budget, Ledger, LedgerAsker
 from tasks.making import make, sweep
 from tasks.progress import Progress
-from tasks.register.promote import Desk
+from tasks.register.desk import Desk
 from tasks.register.registry import MlflowRegistry
 from tasks.register.run import desk_under
 from tasks.stages import Build, Built, StageSpec

@@ -149,7 +149,7 @@ class ModelVersion(Frozen):
 class Promotion(Frozen):
     """What the gate decided and what came of it."""
 
-    verdict: Literal["promote", "hold"]
+    verdict: Literal["promote", "hold", "needs_approval"]
     reasons: tuple[str, ...]
     challenger: str
     champion_before: str | None

@@ -127,10 +127,15 @@ class MlflowRegistry:
         """The version that the alias points to."""
         return next((version for alias, version in self._aliases().items() if alias == self.alias), None)
 
-    def set_champion(self, version: str) -> None:
-        """Point the alias to a version."""
+    def set_champion(self, version: str | None) -> None:
+        """Point the alias to a version; None takes it away."""
+        client = self.store.client()
+        if version is None:
+            with self._refusals(f"take the alias {self.alias} away"):
+                client.delete_registered_model_alias(self.name, self.alias)
+            return
         with self._refusals(f"move the alias {self.alias} to version {version}"):
-            self.store.client().set_registered_model_alias(self.name, self.alias, version)
+            client.set_registered_model_alias(self.name, self.alias, version)
 
     # ------------------------------------------------------------------------------------------------ within
 

@@ -10,11 +10,13 @@ from pydantic import JsonValue
 from configs.schema import GateConfig
 from tasks.artifacts import Frozen, ModelVersion, Promotion
 from tasks.progress import Progress
-from tasks.register.audit import JsonlAudit, file_lock
+from tasks.register.audit import JsonlAudit
 from tasks.register.card import Subject, model_card
+from tasks.register.desk import Desk
 from tasks.register.evidence import Evidence, read_evidence
 from tasks.register.gate import decide
-from tasks.register.promote import Desk, promote
+from tasks.register.lock import file_lock
+from tasks.register.promote import promote
 from tasks.register.registry import Candidate, MlflowRegistry
 from tasks.register.verdict import Verdict
 

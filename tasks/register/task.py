@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.artifacts import Checkpoint, EvalReport, Frozen, ModelVersion, Promotion
 from tasks.making import StageRun
-from tasks.register.promote import Desk
+from tasks.register.desk import Desk
 from tasks.register.registry import Candidate, MlflowRegistry
 from tasks.register.run import Judged, judge_model, promote_model, register_model
 

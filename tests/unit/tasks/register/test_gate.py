@@ -273,7 +273,7 @@ def test_a_gain_on_one_benchmark_does_for_all_and_has_to_be_the_surer_for_it() -
     config = GateConfig(rule="better", margin=5.0, level=0.05)
 
     def both(second: tuple[Evidence, Evidence]) -> str:
-        first = won(27, 15)
+        first = won(29, 15)
         ours, theirs = [
             Evidence(
                 checkpoint=one.checkpoint, evaluation=one.evaluation,
@@ -283,7 +283,7 @@ def test_a_gain_on_one_benchmark_does_for_all_and_has_to_be_the_surer_for_it() -
         ]
         return decide(ours, theirs, config, 0).verdict
 
-    assert decide(*won(27, 15), config, 0).verdict == "promote", "one benchmark alone: p is below the level"
+    assert decide(*won(29, 15), config, 0).verdict == "promote", "one benchmark alone: p is below the level"
     assert both(won(3, 3)) == "hold", "as one of two it is not below half of it"
     assert both(won(60, 10)) == "promote"
 

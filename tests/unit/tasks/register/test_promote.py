@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import RegistryError
-from tasks.register.audit import AuditRecord, JsonlAudit, file_lock
-from tasks.register.promote import Desk, history, promote, rollback, settle
+from tasks.register.audit import AuditRecord, JsonlAudit
+from tasks.register.desk import Desk
+from tasks.register.lock import Hold, Unlosable, file_lock
+from tasks.register.promote import promote, rollback
+from tasks.register.settle import history, settle
 from tasks.register.verdict import Reason, Verdict
 
 YES = Verdict(verdict="promote", reasons=(Reason(ok=True, check="overall", text="no worse"),))
@@ -55,7 +58,7 @@ class Registry:
     def champion(self) -> str | None:
         return self.pointed
 
-    def set_champion(self, version: str) -> None:
+    def set_champion(self, version: str | None) -> None:
         self.steps.run(lambda: setattr(self, "pointed", version))
 
     def tag(self, version: str, tags: Mapping[str, str]) -> None:
@@ -79,7 +82,9 @@ class Audit:
 def desk(champion: str | None = None) -> tuple[Desk, Registry, Audit, Steps]:
     steps = Steps()
     registry, audit = Registry(steps, champion), Audit(steps)
-    return Desk(registry, audit, nullcontext, who="ada", run="r1", now=lambda: "now"), registry, audit, steps
+    held: Hold = Unlosable()
+    at = Desk(registry, audit, lambda: nullcontext(held), who="ada", run="r1", now=lambda: "now")
+    return at, registry, audit, steps
 
 
 def events(audit: Audit) -> list[str]:
