@@ -45,9 +45,10 @@ BUSY_SECONDS = 60.0
 
 
 class Database:
-    """The database at a SQLAlchemy URL. Connects on first use."""
+    """The database at a SQLAlchemy URL. Connects on first use; waits `busy_seconds` for SQLite's lock."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, busy_seconds: float = BUSY_SECONDS) -> None:
+        self._busy_seconds = busy_seconds
         try:
             self._url = sa.make_url(url)
         except SQLAlchemyError as error:
@@ -63,7 +64,7 @@ class Database:
                 yield connection
         except IntegrityError:
             raise
-        except (SQLAlchemyError, ImportError) as error:
+        except (SQLAlchemyError, ImportError, OSError) as error:
             cause = " ".join(str(getattr(error, "orig", None) or error).split())
             raise RegistryError(f"the audit trail in {self.shown} cannot be used: {cause}; see to it") from error
 
@@ -72,11 +73,22 @@ class Database:
             sqlite = self._url.get_backend_name() == "sqlite"
             if sqlite and self._url.database:
                 Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
-            options = {"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else {"pool_pre_ping": True}
+            options = {"connect_args": {"timeout": self._busy_seconds}} if sqlite else {"pool_pre_ping": True}
             engine = sa.create_engine(self._url, poolclass=sa.NullPool, **options)
-            METADATA.create_all(engine)
+            _create(engine)
             self._engine = engine
         return self._engine
+
+
+def _create(engine: sa.Engine) -> None:
+    """Create what is missing. Another process may do so at the same time; then the next try finds it there."""
+    for _ in METADATA.tables:
+        try:
+            METADATA.create_all(engine)
+            return
+        except SQLAlchemyError:
+            continue
+    METADATA.create_all(engine)
 
 
 class DatabaseAudit:

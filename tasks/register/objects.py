@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import fsspec
+from botocore.exceptions import BotoCoreError
 from pydantic import ValidationError
 
 from tasks.errors import RegistryError
@@ -37,6 +38,7 @@ class Bucket:
         self.root = root.rstrip("/")
         self._bucket, _, self._prefix = self.root.removeprefix("s3://").partition("/")
         self._options = options or {}
+        self._opened: Any = None
 
     def read(self, name: str) -> Found | None:
         """An object; None if there is none. Raises RegistryError if S3 does not answer."""
@@ -46,7 +48,7 @@ class Bucket:
             body = fsspec.asyn.sync(filesystem.loop, answer["Body"].read)
         except FileNotFoundError:
             return None
-        except OSError as error:
+        except (OSError, BotoCoreError) as error:
             raise self._refused(name, error) from error
         return Found(body, answer["ETag"], _date(answer))
 
@@ -65,7 +67,7 @@ class Bucket:
             paths = filesystem.find(f"{self.root}/{folder}")
         except FileNotFoundError:
             return []
-        except OSError as error:
+        except (OSError, BotoCoreError) as error:
             raise self._refused(folder, error) from error
         return sorted(f"{folder}/{str(path).rsplit('/', 1)[1]}" for path in paths)
 
@@ -74,7 +76,7 @@ class Bucket:
             answer = self._filesystem().call_s3(
                 "put_object", Bucket=self._bucket, Key=self._key(name), Body=body, **condition
             )
-        except OSError as error:
+        except (OSError, BotoCoreError) as error:
             if "condition" in str(error).lower():
                 return None
             raise self._refused(name, error) from error
@@ -84,11 +86,13 @@ class Bucket:
         return f"{self._prefix}/{name}" if self._prefix else name
 
     def _filesystem(self) -> Any:
-        # What others write has to be seen at once.
-        options = {**self._options, "use_listings_cache": False}
-        return fsspec.core.url_to_fs(self.root, **options)[0]
+        if self._opened is None:
+            # What others write has to be seen at once.
+            options = {**self._options, "use_listings_cache": False}
+            self._opened = fsspec.core.url_to_fs(self.root, **options)[0]
+        return self._opened
 
-    def _refused(self, name: str, error: OSError) -> RegistryError:
+    def _refused(self, name: str, error: Exception) -> RegistryError:
         cause = " ".join(str(error).split()) or type(error).__name__
         return RegistryError(f"{self.root}/{name} cannot be used: {cause}; see to the store, then run again")
 
