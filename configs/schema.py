@@ -23,7 +23,20 @@ class Knobs(BaseModel):
 # ---------------------------------------------------------------------------------------------------- data
 
 
-class ShapesSource(Knobs):
+class Licensed(Knobs):
+    """What a source says of its licence: it goes into the model card and changes no data."""
+
+    licence: str | None = None
+    """Licence of images and annotations, in a few words."""
+    non_commercial: bool = False
+    """Whether it forbids commercial use; a model that learned from it is marked so, too."""
+
+
+LICENCE = set(Licensed.model_fields)
+"""Names of these fields: they are no part of what the data are."""
+
+
+class ShapesSource(Licensed):
     """The embedded world: scenes of coloured shapes that the project renders itself."""
 
     kind: Literal["shapes"]
@@ -37,7 +50,7 @@ class ShapesSource(Knobs):
     """Images of the LLaVA-Bench-layout set; each gets three questions, one a category, as in LLaVA-Bench (COCO)."""
 
 
-class CocoSource(Knobs):
+class CocoSource(Licensed):
     """COCO captions and instances, official layout."""
 
     kind: Literal["coco"]
@@ -50,7 +63,7 @@ class CocoSource(Knobs):
     """Use the first so many images in the order of their ids."""
 
 
-class JsonlSource(Knobs):
+class JsonlSource(Licensed):
     """One JSON object a line: image, captions, boxes ([{category, box: [x1, y1, x2, y2]}], normalised to 0..1)."""
 
     kind: Literal["jsonl"]

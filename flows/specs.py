@@ -8,12 +8,12 @@ nothing. `tests/unit/flows/test_specs.py` proves that the code of a stage names 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from configs.schema import Experiment, FolderModel, PackagedGguf, ShapesSource, StageConfig
+from configs.schema import LICENCE, Experiment, FolderModel, PackagedGguf, ShapesSource, StageConfig
 from configs.settings import Settings
 from flows.roots import fingerprint, fingerprints, outside_benchmarks, source_root
 from tasks.artifacts import BaseModels, Checkpoint, ConversationSet, EvalReport, ImageSet, ShardSet
@@ -73,7 +73,7 @@ class Specs:
         """Images with captions and boxes."""
         data = self.experiment.data
         config: dict[str, JsonValue] = {
-            "source": data.source.model_dump(mode="json", exclude={"root"}),
+            "source": data.source.model_dump(mode="json", exclude={"root"} | LICENCE),
             "limits": data.limits.model_dump(mode="json"),
         }
         root = source_root(self.experiment, self.settings)
@@ -128,6 +128,14 @@ class Specs:
         }
         parents = {"instruct": instructed, "ingest": images}
         return StageSpec("evaluate", EvalReport, CODE["evaluate"], config, parents)
+
+    def champion(self, checkpoint: str) -> StageSpec[Checkpoint]:
+        """A champion's weights out of the registry. They are what they are: no code of ours shapes them."""
+        return StageSpec("champion", Checkpoint, (), {"checkpoint": checkpoint})
+
+    def evaluate_champion(self, champion: Checkpoint, images: ImageSet) -> StageSpec[EvalReport]:
+        """What the benchmarks say of the champion by the present rules."""
+        return replace(self.evaluate(champion, images), name="evaluate_champion")
 
     def _training(self, stage: StageConfig) -> JsonValue:
         """What a stage of training reads. The other stage's part is not in it: each is rebuilt for its own sake.

@@ -131,18 +131,23 @@ class _Report(_File):
     benchmarks: dict[str, _Benchmark]
 
 
-class _Answered(_File):
+class Answered(_File):
+    """What the model answered, and what came of it."""
+
     outcome: str
+    text: str = ""
     scores: tuple[float, float] | None = None
 
 
-class _Example(_File):
+class Example(_File):
+    """One line of `examples/<benchmark>.jsonl`: the fields that the registry reads."""
+
     id: str
     image: str | None = None
     prompt: str
     correct: str
     groups: tuple[str, ...]
-    sighted: _Answered
+    sighted: Answered
 
 
 def read_evidence(folder: Path, checkpoint: str, evaluation: str) -> Evidence:
@@ -166,16 +171,16 @@ def read_evidence(folder: Path, checkpoint: str, evaluation: str) -> Evidence:
 
 def _cases(path: Path) -> dict[str, Case]:
     lines = path.read_text(encoding="utf-8").split("\n")
-    examples = [_Example.model_validate_json(line) for line in lines if line]
+    examples = [Example.model_validate_json(line) for line in lines if line]
     return {example.id: _case(example) for example in examples}
 
 
-def _case(example: _Example) -> Case:
+def _case(example: Example) -> Case:
     question = digest_of([example.prompt, example.correct, example.image])[:16]
     return Case(question=question, groups=example.groups, result=_result(example.sighted))
 
 
-def _result(answer: _Answered) -> Result | None:
+def _result(answer: Answered) -> Result | None:
     if answer.scores is not None:
         reference, answered = answer.scores
         return Result(points=answered, of=reference)

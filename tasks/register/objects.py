@@ -15,7 +15,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import fsspec
-from botocore.exceptions import BotoCoreError
 from pydantic import ValidationError
 
 from tasks.errors import RegistryError
@@ -48,7 +47,7 @@ class Bucket:
             body = fsspec.asyn.sync(filesystem.loop, answer["Body"].read)
         except FileNotFoundError:
             return None
-        except (OSError, BotoCoreError) as error:
+        except Exception as error:  # botocore's errors have no root in common with OSError
             raise self._refused(name, error) from error
         return Found(body, answer["ETag"], _date(answer))
 
@@ -67,7 +66,7 @@ class Bucket:
             paths = filesystem.find(f"{self.root}/{folder}")
         except FileNotFoundError:
             return []
-        except (OSError, BotoCoreError) as error:
+        except Exception as error:  # botocore's errors have no root in common with OSError
             raise self._refused(folder, error) from error
         return sorted(f"{folder}/{str(path).rsplit('/', 1)[1]}" for path in paths)
 
@@ -76,10 +75,10 @@ class Bucket:
             answer = self._filesystem().call_s3(
                 "put_object", Bucket=self._bucket, Key=self._key(name), Body=body, **condition
             )
-        except (OSError, BotoCoreError) as error:
-            if "condition" in str(error).lower():
-                return None
-            raise self._refused(name, error) from error
+        except Exception as error:  # botocore's errors have no root in common with OSError
+            if not (isinstance(error, OSError) and "condition" in str(error).lower()):
+                raise self._refused(name, error) from error
+            return None
         return str(answer["ETag"])
 
     def _key(self, name: str) -> str:
