@@ -27,6 +27,9 @@ from tasks.tracking import MlflowStore
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as Version
+LINE = 500
+"""Longest message of MLflow's that is passed on."""
+
 
 class MlflowRegistry:
     """One registered model and the alias of its champion."""
@@ -191,6 +194,7 @@ class MlflowRegistry:
         """Log the model, then name it: a process killed in between leaves a logged model that nothing points to."""
         import mlflow
         from mlflow.entities import LoggedModelOutput
+        from mlflow.exceptions import MlflowException
 
         client = self.store.client()
         mlflow.set_tracking_uri(self.store.uri)
@@ -206,7 +210,7 @@ class MlflowRegistry:
                     run_id=candidate.run_id,
                 )
                 client.log_model_artifacts(logged.model_id, str(folder))
-        except OSError:
+        except (OSError, MlflowException):  # MLflow wraps some of the errors of a full disk
             client.finalize_logged_model(logged.model_id, "FAILED")
             raise
         client.finalize_logged_model(logged.model_id, "READY")
@@ -226,7 +230,7 @@ class MlflowRegistry:
         try:
             yield
         except MlflowException as error:
-            line = str(error).splitlines()[0]
+            line = " ".join(str(error).split())[:LINE]
             raise RegistryError(f"MLflow ({self.store.uri}) did not {what}: {line}") from error
         except OSError as error:
             cause = " ".join(str(error).split())
