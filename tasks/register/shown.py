@@ -10,6 +10,8 @@ from tasks.artifacts import Frozen
 from tasks.register.evidence import EXAMPLES, Example
 
 LENGTH = 300
+ANSWERED = {"right", "wrong", "unparsed"}
+"""Outcomes that are right or wrong; what cannot be read counts as wrong, as it does in the score."""
 
 
 class Shown(Frozen):
@@ -37,7 +39,7 @@ def _shown(path: Path) -> Iterator[Shown]:
             if not line.strip():
                 continue
             example = Example.model_validate_json(line)
-            if example.sighted.outcome in {"right", "wrong"}:
+            if example.sighted.outcome in ANSWERED:
                 yield Shown(
                     right=example.sighted.outcome == "right", prompt=_short(example.prompt),
                     correct=_short(example.correct), answer=_short(example.sighted.text),
