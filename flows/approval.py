@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from configs.schema import RegistryConfig
 from flows.outcome import Ending
 from tasks.artifacts import Promotion
 from tasks.progress import Progress
@@ -56,7 +55,7 @@ def give_answer(
     """
     promotion, flow_run = approve(desk, run, reason) if yes else reject(desk, run, reason)
     if yes:
-        promotion = check_champion(desk, registry, promotion, RegistryConfig(), progress)
+        promotion = check_champion(desk, registry, promotion, progress)
     return Answered(promotion, _resume(flow_run) if flow_run else "")
 
 

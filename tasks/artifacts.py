@@ -116,6 +116,8 @@ class Checkpoint(Artifact):
 
     metrics.jsonl   one {"step", "loss", "lr", "grad_norm", "tokens_per_second", ...} a line
     samples.jsonl   quarantined or truncated samples, with reasons
+
+    A champion fetched out of the registry to be evaluated anew (stage `champion`) has model/ alone.
     """
 
     kind: ClassVar[str] = "Checkpoint"

@@ -11,8 +11,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from model.records import IMAGE_TOKEN
 from tasks.artifacts import Frozen
 from tasks.register.evidence import EXAMPLES, Example
@@ -28,7 +26,14 @@ class Probe(Frozen):
     answer: str = ""
 
 
-PROBES = TypeAdapter(tuple[Probe, ...])
+class Canary(Frozen):
+    """What lies in canary.json: the questions with the answers of registration, and how they are asked and counted."""
+
+    probes: tuple[Probe, ...] = ()
+    tokens: int = 16
+    """Longest answer."""
+    share: float = 1.0
+    """Share of the questions that has to be answered likewise."""
 
 
 def choose(evaluation: Path, count: int) -> tuple[Probe, ...]:
@@ -37,6 +42,13 @@ def choose(evaluation: Path, count: int) -> tuple[Probe, ...]:
         return ()
     columns = [_probes(path, evaluation, count) for path in sorted((evaluation / EXAMPLES).glob("*.jsonl"))]
     return tuple(probe for row in zip_longest(*columns) for probe in row if probe is not None)[:count]
+
+
+def answered(uri: str, canary: Canary) -> Canary:
+    """The canary with what the packaged model answers now."""
+    answers = ask(uri, canary.probes, canary.tokens)
+    probes = zip(canary.probes, answers, strict=True)
+    return canary.model_copy(update={"probes": tuple(one.model_copy(update={"answer": text}) for one, text in probes)})
 
 
 def ask(uri: str, probes: Sequence[Probe], tokens: int) -> list[str]:

@@ -15,13 +15,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.artifacts import content_digest
-from tasks.register.canary import CANARY, PROBES, ask, choose
+from tasks.register.canary import CANARY, Canary, answered
 from tasks.register.evidence import EXAMPLES, REPORT
 from tasks.storage import file_table
 
@@ -61,8 +61,8 @@ class Contents:
     """Texts by file name: model card, provenance, experiment."""
     link: Link | None = None
     """Where the weights stay, if they are not copied."""
-    canary: int = 0
-    canary_tokens: int = 16
+    canary: Canary = field(default_factory=Canary)
+    """Questions that the packaged model is asked; its answers are kept."""
 
 
 def write_package(folder: Path, contents: Contents, *, location: str, model_id: str, run_id: str) -> str:
@@ -74,10 +74,8 @@ def write_package(folder: Path, contents: Contents, *, location: str, model_id: 
     _save(folder, contents, location, model_id, run_id)
     for name, text in contents.files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    if probes := choose(contents.evaluation, contents.canary):
-        answers = ask(str(folder), probes, contents.canary_tokens)
-        answered = [probe.model_copy(update={"answer": answer}) for probe, answer in zip(probes, answers, strict=True)]
-        (folder / CANARY).write_bytes(PROBES.dump_json(tuple(answered), indent=1))
+    if contents.canary.probes:
+        (folder / CANARY).write_text(answered(str(folder), contents.canary).model_dump_json(indent=1), encoding="utf-8")
     return _copy_evaluation(contents.evaluation, folder / EVALUATION)
 
 

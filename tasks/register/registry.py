@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from tasks.artifacts import ModelVersion, content_digest
 from tasks.errors import RegistryError
-from tasks.register.canary import CANARY, PROBES, Probe, ask
+from tasks.register.canary import CANARY, Canary, ask
 from tasks.register.evidence import Evidence, read_evidence
 from tasks.register.package import EVALUATION, WEIGHTS, Contents, write_package
 from tasks.register.version import PREFIX, Candidate, descriptor_of, row_of, score_tags
@@ -99,16 +99,16 @@ class MlflowRegistry:
         with self._refusals(f"find version {version}"):
             return self._version(version).tags.get(PREFIX + name)
 
-    def canary(self, version: str) -> tuple[Probe, ...]:
-        """The questions and answers that a version was registered with; empty if with none."""
+    def canary(self, version: str) -> Canary:
+        """The questions and answers that a version was registered with; none if it was registered without."""
         with self._refusals(f"fetch version {version}"), tempfile.TemporaryDirectory() as scratch:
             path = self._fetched(version, CANARY, scratch)
-            return () if path is None else PROBES.validate_json(path.read_bytes())
+            return Canary() if path is None else Canary.model_validate_json(path.read_bytes())
 
-    def answers(self, version: str, probes: Sequence[Probe], tokens: int) -> list[str]:
-        """What a version, loaded from the registry, answers now."""
+    def answers(self, version: str, canary: Canary) -> list[str]:
+        """What a version, loaded from the registry, answers to a canary now."""
         with self._refusals(f"load version {version}"):
-            return ask(f"models:/{self.name}/{version}", probes, tokens)
+            return ask(f"models:/{self.name}/{version}", canary.probes, canary.tokens)
 
     def rows(self) -> list[dict[str, JsonValue]]:
         """Every version, newest first, as `llavaflow models --json` prints them."""

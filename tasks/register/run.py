@@ -13,7 +13,7 @@ from configs.schema import GateConfig, RegistryConfig
 from tasks.artifacts import Frozen, ModelVersion, Promotion, content_digest
 from tasks.errors import RegistryError
 from tasks.progress import Progress
-from tasks.register.canary import differing
+from tasks.register.canary import Canary, choose, differing
 from tasks.register.card import Subject, model_card
 from tasks.register.desk import Desk
 from tasks.register.evidence import UNKNOWN, Evidence, Surroundings, read_evidence
@@ -70,7 +70,9 @@ def register_model(
         link = Link(f"{material.checkpoint_uri.rstrip('/')}/model", content_digest(file_table(model)))
     contents = Contents(
         model=model, evaluation=material.evaluation, files=_files(subject, candidate, evidence), link=link,
-        canary=knobs.canary, canary_tokens=knobs.canary_tokens,
+        canary=Canary(
+            probes=choose(material.evaluation, knobs.canary), tokens=knobs.canary_tokens, share=knobs.canary_share
+        ),
     )
     version = registry.register(candidate, contents)
     progress.note(f"{version.name} version {version.version} is registered")
@@ -137,9 +139,7 @@ def promote_model(
     return done
 
 
-def check_champion(
-    desk: Desk, registry: MlflowRegistry, promotion: Promotion, knobs: RegistryConfig, progress: Progress
-) -> Promotion:
+def check_champion(desk: Desk, registry: MlflowRegistry, promotion: Promotion, progress: Progress) -> Promotion:
     """Ask a new champion, loaded from the registry, its canary questions; one that fails goes back by itself.
 
     Returns what became of the promotion. A champion that passed once is not asked again.
@@ -147,16 +147,17 @@ def check_champion(
     version = promotion.challenger
     if promotion.champion_after != version or registry.tag_of(version, "canary") is not None:
         return promotion
-    probes = registry.canary(version)
-    if not probes:
+    canary = registry.canary(version)
+    asked = len(canary.probes)
+    if not asked:
         return promotion
     try:
-        wrong = differing(probes, registry.answers(version, probes, knobs.canary_tokens))
-        share, why = 1 - len(wrong) / len(probes), f"{len(wrong)} of {len(probes)} canary answers differ"
+        wrong = differing(canary.probes, registry.answers(version, canary))
+        share, why = 1 - len(wrong) / asked, f"{len(wrong)} of {asked} canary answers differ"
     except (RegistryError, ValueError) as error:
         share, why = 0.0, f"it cannot be loaded and asked: {' '.join(str(error).split())}"
-    if share >= knobs.canary_share:
-        registry.tag(version, {"canary": f"passed ({len(probes)})"})
+    if share >= canary.share:
+        registry.tag(version, {"canary": f"passed ({asked})"})
         return promotion
     progress.note(f"version {version} is taken back: {why}")
     back = withdraw(desk, version, f"canary: {why}")

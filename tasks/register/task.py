@@ -78,7 +78,7 @@ def promote(
             step.note(f"version {anew[0]} was evaluated anew by the present rules")
         judged = judge_model(registry, version, run.local(evaluation), gate, run.experiment.seed, found, again)
         promotion = promote_model(desk, version, judged, step, gate.approval_hours)
-        promotion = check_champion(desk, registry, promotion, run.experiment.registry, step)
+        promotion = check_champion(desk, registry, promotion, step)
         step.made(f"{promotion.verdict}: champion is version {promotion.champion_after or 'none'}")
         if promotion.champion_before == promotion.champion_after == version.version:
             step.found("it is the champion already")

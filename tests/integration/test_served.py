@@ -108,7 +108,7 @@ def picture(colour: str) -> str:
 
 
 def test_it_answers_over_http_as_it_did_when_it_was_registered(registry: MlflowRegistry, address: str) -> None:
-    probes = registry.canary("1")
+    probes = registry.canary("1").probes
     assert len(probes) == 2 and all(probe.image and probe.answer for probe in probes)
     rows = [[probe.image, probe.prompt] for probe in probes]
     assert asked(address, rows, max_new_tokens=TOKENS) == [probe.answer for probe in probes]

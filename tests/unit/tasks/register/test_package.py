@@ -156,13 +156,13 @@ def test_linked_weights_stay_where_they_are_and_altered_ones_are_refused(
     home = home_of(registry, version.version)
     assert list(home.rglob("*.safetensors")) == [] and registry.weights("1") == f"{kept}/model"
     assert json.loads((home / "artifacts" / "weights.json").read_text())["uri"] == f"{kept}/model"
-    probes = registry.canary("1")
-    assert registry.answers("1", probes, 16) == [probe.answer for probe in probes]
+    canary = registry.canary("1")
+    assert registry.answers("1", canary) == [probe.answer for probe in canary.probes]
     registry.fetch_weights("1", tmp_path / "fetched")
     assert (tmp_path / "fetched" / "model.safetensors").is_file()
     (kept / "model" / "generation_config.json").write_text("{}")
     with pytest.raises(ValueError, match="gone or were altered since this version was registered"):
-        registry.answers("1", probes, 16)
+        registry.answers("1", canary)
 
 
 # ---------------------------------------------------------------------------------------------------- canary
@@ -186,10 +186,9 @@ def test_a_champion_that_answers_as_it_was_registered_stays(
 ) -> None:
     folder = evaluation(tmp_path / "e", questions=6, bench=3, pictures=True)
     register(registry, checkpoint, folder, canary=3, canary_tokens=4)
-    assert [bool(probe.answer) for probe in registry.canary("1")] == [True] * 3
+    assert [bool(probe.answer) for probe in registry.canary("1").probes] == [True] * 3
     desk, done = promoted(registry, tmp_path, "1", None)
-    knobs = RegistryConfig(canary_tokens=4)
-    assert check_champion(desk, registry, done, knobs, Silent()) == done
+    assert check_champion(desk, registry, done, Silent()) == done
     assert registry.champion() == "1" and registry.tag_of("1", "canary") == "passed (3)"
 
 
@@ -202,22 +201,22 @@ def test_a_champion_that_answers_otherwise_goes_back_by_itself_with_an_alert(
     promoted(registry, tmp_path, "1", None)
     canary = home_of(registry, "2") / "canary.json"
     told = json.loads(canary.read_text())
-    told[0]["answer"] = "something else"
+    told["probes"][0]["answer"] = "something else"
     canary.write_text(json.dumps(told))
     desk, done = promoted(registry, tmp_path, "2", "1")
-    back = check_champion(desk, registry, done, RegistryConfig(canary_tokens=4), Silent())
+    back = check_champion(desk, registry, done, Silent())
     assert (back.verdict, back.champion_after, registry.champion()) == ("hold", "1", "1")
     alerts = [record for record in history(desk) if record.event == "alert"]
     assert [record.reasons for record in alerts] == [("canary: 1 of 2 canary answers differ",)]
     assert (registry.tag_of("2", "decision"), registry.tag_of("2", "canary")) == (
         "hold", "failed: 1 of 2 canary answers differ",
     )
-    # Half of the answers are enough where the config says so.
+    # Half of the answers are enough where the config of its registration said so.
     again = replace(desk, run="r2")
-    lax = RegistryConfig(canary_tokens=4, canary_share=0.5)
+    canary.write_text(json.dumps({**told, "share": 0.5}))
     registry.store.client().delete_model_version_tag("llavaflow", "2", "llavaflow.canary")
     registry.set_champion("2")
-    assert check_champion(again, registry, done, lax, Silent()) == done and registry.champion() == "2"
+    assert check_champion(again, registry, done, Silent()) == done and registry.champion() == "2"
 
 
 def test_a_champion_whose_weights_are_gone_goes_back_by_itself(
@@ -226,7 +225,7 @@ def test_a_champion_whose_weights_are_gone_goes_back_by_itself(
     register(registry, checkpoint, evaluation(tmp_path / "e", questions=6, pictures=True), canary=1)
     shutil.rmtree(home_of(registry, "1") / "artifacts")
     desk, done = promoted(registry, tmp_path, "1", None)
-    back = check_champion(desk, registry, done, RegistryConfig(), Silent())
+    back = check_champion(desk, registry, done, Silent())
     assert back.verdict == "hold" and registry.champion() is None
     assert "cannot be loaded" in history(desk)[-1].reasons[0]
 
