@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fsspec
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from tasks.artifacts import ModelVersion, content_digest
 from tasks.errors import RegistryError
@@ -103,7 +103,10 @@ class MlflowRegistry:
         """The questions and answers that a version was registered with; none if it was registered without."""
         with self._refusals(f"fetch version {version}"), tempfile.TemporaryDirectory() as scratch:
             path = self._fetched(version, CANARY, scratch)
-            return Canary() if path is None else Canary.model_validate_json(path.read_bytes())
+            try:
+                return Canary() if path is None else Canary.model_validate_json(path.read_bytes())
+            except ValidationError as error:
+                raise RegistryError(f"{CANARY} of version {version} was altered; register its model anew") from error
 
     def answers(self, version: str, canary: Canary) -> list[str]:
         """What a version, loaded from the registry, answers to a canary now."""

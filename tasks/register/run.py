@@ -147,22 +147,26 @@ def check_champion(desk: Desk, registry: MlflowRegistry, promotion: Promotion, p
     version = promotion.challenger
     if promotion.champion_after != version or registry.tag_of(version, "canary") is not None:
         return promotion
-    canary = registry.canary(version)
-    asked = len(canary.probes)
-    if not asked:
-        return promotion
-    try:
-        wrong = differing(canary.probes, registry.answers(version, canary))
-        share, why = 1 - len(wrong) / asked, f"{len(wrong)} of {asked} canary answers differ"
-    except (RegistryError, ValueError) as error:
-        share, why = 0.0, f"it cannot be loaded and asked: {' '.join(str(error).split())}"
-    if share >= canary.share:
-        registry.tag(version, {"canary": f"passed ({asked})"})
+    asked, why = _asked(registry, version)
+    if why is None:
+        registry.tag(version, {"canary": f"passed ({asked})" if asked else "none to ask"})
         return promotion
     progress.note(f"version {version} is taken back: {why}")
     back = withdraw(desk, version, f"canary: {why}")
     registry.tag(version, {"canary": f"failed: {why}"})
     return back or promotion
+
+
+def _asked(registry: MlflowRegistry, version: str) -> tuple[int, str | None]:
+    """How many questions a version has, and why it does not pass; None if it does. What cannot be asked does not."""
+    try:
+        canary = registry.canary(version)
+        wrong = differing(canary.probes, registry.answers(version, canary)) if canary.probes else []
+    except (RegistryError, ValueError) as error:
+        return 0, f"it cannot be loaded and asked: {' '.join(str(error).split())}"
+    asked = len(canary.probes)
+    passed = asked == 0 or 1 - len(wrong) / asked >= canary.share
+    return asked, None if passed else f"{len(wrong)} of {asked} canary answers differ"
 
 
 def _evidence(candidate: Candidate, evaluation: Path) -> Evidence:

@@ -230,6 +230,16 @@ def test_a_champion_whose_weights_are_gone_goes_back_by_itself(
     assert "cannot be loaded" in history(desk)[-1].reasons[0]
 
 
+def test_a_canary_that_was_altered_beyond_reading_does_not_pass(
+    registry: MlflowRegistry, checkpoint: Path, tmp_path: Path
+) -> None:
+    register(registry, checkpoint, evaluation(tmp_path / "e", questions=6, pictures=True), canary=1)
+    (home_of(registry, "1") / "canary.json").write_text("[]")
+    desk, done = promoted(registry, tmp_path, "1", None)
+    assert check_champion(desk, registry, done, Silent()).verdict == "hold" and registry.champion() is None
+    assert "canary.json of version 1 was altered" in history(desk)[-1].reasons[0]
+
+
 # ---------------------------------------------------------------------------------------------------- bad input
 
 
