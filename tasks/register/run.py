@@ -22,7 +22,7 @@ from tasks.register.package import CARD, EXPERIMENT, PROVENANCE, Contents, Link
 from tasks.register.promote import APPROVAL_HOURS, promote, withdraw
 from tasks.register.registry import MlflowRegistry
 from tasks.register.shown import read_shown
-from tasks.register.verdict import Verdict
+from tasks.register.verdict import Reason, Verdict
 from tasks.register.version import Candidate
 from tasks.storage import file_table
 
@@ -120,10 +120,15 @@ def judge_model(
     challenger = read_evidence(evaluation, version.checkpoint, version.evaluation)
     current = registry.champion()
     champion = None if current is None else registry.evidence(current)
-    if champion is not None and anew is not None and anew.version == current:
+    again = champion is not None and anew is not None and anew.version == current
+    if champion is not None and anew is not None and again:
         champion = read_evidence(anew.folder, champion.checkpoint, anew.digest)
+    verdict = decide(challenger, champion, config, seed, found)
+    if again:
+        told = Reason(ok=True, check="rules", text=f"version {current} was evaluated anew by the present rules")
+        verdict = verdict.model_copy(update={"reasons": (*verdict.reasons, told)})
     return Judged(
-        verdict=decide(challenger, champion, config, seed, found),
+        verdict=verdict,
         champion=current,
         champion_scores={} if champion is None else champion.scores(),
     )

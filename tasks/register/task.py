@@ -75,7 +75,6 @@ def promote(
         gate, again = run.experiment.gate, None
         if anew is not None:
             again = Anew(anew[0], anew[1].digest, run.local(anew[1]))
-            step.note(f"version {anew[0]} was evaluated anew by the present rules")
         judged = judge_model(registry, version, run.local(evaluation), gate, run.experiment.seed, found, again)
         promotion = promote_model(desk, version, judged, step, gate.approval_hours)
         promotion = check_champion(desk, registry, promotion, step)

@@ -107,6 +107,7 @@ def test_a_champion_measured_by_other_rules_is_found_and_compared_by_the_present
     assert {reason.check for reason in without.verdict.reasons if not reason.ok} == {"rules"}
     judged = judge_model(registry, version, new, GateConfig(), 0, anew=Anew("1", "digest", anew))
     assert judged.verdict.verdict == "promote" and judged.champion_scores["scienceqa/avg"] == 95.0
+    assert judged.verdict.sentences()[-1] == "version 1 was evaluated anew by the present rules"
     # An evaluation of a version that is the champion no more is of no use.
     moved = judge_model(registry, version, new, GateConfig(), 0, anew=Anew("7", "digest", anew))
     assert moved.verdict.verdict == "hold"
