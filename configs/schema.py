@@ -23,7 +23,20 @@ class Knobs(BaseModel):
 # ---------------------------------------------------------------------------------------------------- data
 
 
-class ShapesSource(Knobs):
+class Licensed(Knobs):
+    """What a source says of its licence: it goes into the model card and changes no data."""
+
+    licence: str | None = None
+    """Licence of images and annotations, in a few words."""
+    non_commercial: bool = False
+    """Whether it forbids commercial use; a model that learned from it is marked so, too."""
+
+
+LICENCE = set(Licensed.model_fields)
+"""Names of these fields: they are no part of what the data are."""
+
+
+class ShapesSource(Licensed):
     """The embedded world: scenes of coloured shapes that the project renders itself."""
 
     kind: Literal["shapes"]
@@ -39,7 +52,7 @@ class ShapesSource(Knobs):
     """Images of the POPE-layout set, asked about in each of its three subsets; 0 for no such set."""
 
 
-class CocoSource(Knobs):
+class CocoSource(Licensed):
     """COCO captions and instances, official layout."""
 
     kind: Literal["coco"]
@@ -52,7 +65,7 @@ class CocoSource(Knobs):
     """Use the first so many images in the order of their ids."""
 
 
-class JsonlSource(Knobs):
+class JsonlSource(Licensed):
     """One JSON object a line: image, captions, boxes ([{category, box: [x1, y1, x2, y2]}], normalised to 0..1)."""
 
     kind: Literal["jsonl"]
@@ -62,7 +75,7 @@ class JsonlSource(Knobs):
     limit: PositiveInt | None = None
 
 
-class LlavaJsonSource(Knobs):
+class LlavaJsonSource(Licensed):
     """The official LLaVA JSON: a list of {id, image?, conversations: [{from, value}]}, used as it is, no teacher."""
 
     kind: Literal["llava_json"]
@@ -78,7 +91,7 @@ class LlavaJsonSource(Knobs):
     """How many samples the file is known to hold: for a plan before the data are there, and compared when they are."""
 
 
-class ScienceQASource(Knobs):
+class ScienceQASource(Licensed):
     """ScienceQA layout: the questions of one split, to train on."""
 
     kind: Literal["scienceqa"]
@@ -92,7 +105,7 @@ class ScienceQASource(Knobs):
     """How many questions the split is known to hold."""
 
 
-class LlavaBenchSource(Knobs):
+class LlavaBenchSource(Licensed):
     """LLaVA-Bench layout: its images, with the captions and boxes of its context file."""
 
     kind: Literal["llava_bench"]
@@ -523,6 +536,27 @@ class GateConfig(Knobs):
     level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
     max_unparsed: Share = 0.2
     max_judge_failures: Share = 0.2
+    rule: Literal["no_worse", "better"] = "no_worse"
+    """`no_worse`: shown to be no worse than the champion by more than `margin`. `better`: that, and shown to be better
+    over at least one benchmark as a whole, at `level` over all of them."""
+    detectable_gain: PositiveFloat = 5.0
+    """True gain that the rule `better` is meant to find; the decision says from how many examples on it does."""
+    power: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
+    """How often it is to find a gain of that size."""
+    approval: Literal["never", "when_uncertain", "always"] = "never"
+    """When a person is asked. `when_uncertain`: where all that stands against the model is want of proof (its loss is
+    neither shown nor ruled out, or its gain is not shown). `always`: there, and wherever it would be promoted. What
+    fails a floor, a ceiling or a health check, or is shown to be worse, is held without asking."""
+    approval_hours: PositiveFloat = 72.0
+    """How long an answer is waited for; then the model counts as rejected."""
+    max_overlap: Annotated[int, Field(ge=0)] = 0
+    """How many images may occur both in training and in the test sets."""
+    max_teacher_usd: Annotated[float, Field(ge=0.0)] | None = None
+    """Ceiling of what the teacher was paid for what the model learned from."""
+    max_seconds_per_answer: PositiveFloat | None = None
+    """Ceiling of the evaluation's time over its answers."""
+    max_weight_bytes: PositiveInt | None = None
+    """Ceiling of the size of the weights."""
 
 
 class RegistryConfig(Knobs):
@@ -530,6 +564,15 @@ class RegistryConfig(Knobs):
 
     model_name: str = "llavaflow"
     alias: str = "champion"
+    weights: Literal["copy", "link"] = "copy"
+    """`copy`: a version holds the weights. `link`: it names where the checkpoint's weights lie, with their digest; for
+    large weights in a store that is kept."""
+    canary: Annotated[int, Field(ge=0)] = 3
+    """Examples that a version answers when it is registered, and has to answer likewise once it is the champion."""
+    canary_tokens: PositiveInt = 16
+    """Longest answer to one of them."""
+    canary_share: Share = 1.0
+    """Share of them that has to be answered likewise; what was promoted with less is rolled back."""
 
 
 class Experiment(Knobs):

@@ -32,6 +32,7 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KEY
 Tag = Annotated[str, typer.Option("--tag", help="A word to find the run by.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what libraries log, too.")]
+Waiting = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run that waits for approval.")]
 Model = Annotated[str, typer.Option("--model", help="Name in the registry.")]
 
 
@@ -199,10 +200,10 @@ def models(model: Model = "llavaflow", as_json: Json = False) -> None:
 def history(model: Model = "llavaflow", as_json: Json = False) -> None:
     """Who became champion when, why, and who did not."""
     from configs.settings import Settings
-    from tasks.register.promote import history as trail
-    from tasks.register.run import desk_under
+    from flows.desk import desk_of
+    from tasks.register.settle import history as trail
 
-    records = trail(desk_under(Settings().home(), _registry(model)))
+    records = trail(desk_of(Settings(), _registry(model)))
     if as_json:
         _print_json([record.model_dump(mode="json") for record in records])
     else:
@@ -241,14 +242,32 @@ def rollback(
     import getpass
 
     from configs.settings import Settings
+    from flows.desk import desk_of
     from tasks.register.promote import rollback as roll_back
-    from tasks.register.run import desk_under
 
-    done = roll_back(desk_under(Settings().home(), _registry(model), who=getpass.getuser()), to, reason)
+    done = roll_back(desk_of(Settings(), _registry(model), who=getpass.getuser()), to, reason)
     if as_json:
         _print_json(done.model_dump(mode="json"))
     else:
         typer.echo(f"champion is version {done.champion_after}, was version {done.champion_before}")
+
+
+@app.command()
+def approve(
+    run: Waiting, reason: Annotated[str, typer.Option("--reason", help="Why, for the trail.")],
+    model: Model = "llavaflow", as_json: Json = False,
+) -> None:
+    """Make the version that a run asks about the champion."""
+    _answer(run, reason, model, as_json, yes=True)
+
+
+@app.command()
+def reject(
+    run: Waiting, reason: Annotated[str, typer.Option("--reason", help="Why, for the trail.")],
+    model: Model = "llavaflow", as_json: Json = False,
+) -> None:
+    """Hold the version that a run asks about."""
+    _answer(run, reason, model, as_json, yes=False)
 
 
 def main() -> None:
@@ -273,6 +292,25 @@ def _drive(
     from flows.interrupts import leave
 
     leave(drive(Asked(experiment, tuple(overrides or ()), tag, last, as_json, verbose)))
+
+
+def _answer(run: str, reason: str, model: str, as_json: bool, *, yes: bool) -> None:
+    import getpass
+
+    from configs.settings import Settings
+    from flows.approval import give_answer
+    from flows.desk import desk_of
+    from tasks.progress import Silent
+
+    registry = _registry(model)
+    desk = desk_of(Settings(), registry, who=getpass.getuser())
+    answered = give_answer(desk, registry, run, reason, yes=yes, progress=Silent())
+    done = answered.promotion
+    if as_json:
+        _print_json(done.model_dump(mode="json"))
+        return
+    typer.echo(f"{done.verdict}: version {done.challenger}; champion is version {done.champion_after or 'none'}")
+    typer.echo("\n".join([*done.reasons, *([answered.flow] if answered.flow else [])]))
 
 
 def _registry(model: str) -> MlflowRegistry:

@@ -61,6 +61,8 @@ def decision_of(outcome: Outcome) -> Text:
     text.append(f"; champion is {f'version {after}' if after else 'none'}")
     if decision.champion_before != after:
         text.append(f", was {f'version {decision.champion_before}' if decision.champion_before else 'none'}")
+    if decision.verdict == "needs_approval":
+        text.append(f"\n  waits for approval: llavaflow approve {outcome.run} --reason '...'   (or reject)")
     for reason in decision.reasons:
         text.append(f"\n  {reason}")
     return text

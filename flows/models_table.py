@@ -31,16 +31,32 @@ def versions(rows: Sequence[Mapping[str, JsonValue]]) -> Table | str:
     return table
 
 
-def moves(records: Sequence[AuditRecord]) -> Table | str:
-    """A row a record of the trail, oldest first."""
+def moves(records: Sequence[AuditRecord]) -> Text | str:
+    """A paragraph a record of the trail, oldest first: when, what, who, then why, a line a reason."""
     if not records:
         return "nothing was decided yet: llavaflow run"
-    table = _table("time", "what", "before", "version", "run", "why")
-    for record in records:
-        what = f"{record.action} {record.event}"
-        told = (moment(record.time), what, record.before or "none", record.after or "none", record.run)
-        table.add_row(*map(Text, told), Text("\n".join(record.reasons)))
-    return table
+    return Text("\n").join(_paragraph(record) for record in records)
+
+
+def _paragraph(record: AuditRecord) -> Text:
+    alias, version = record.alias, record.after or "none"
+    what = {
+        "intent": f"about to {record.action}: version {version}",
+        "done": f"{record.action}: {alias} is version {version}, was {record.before or 'none'}",
+        "abandoned": f"{record.action} came to nothing: {alias} is version {version}",
+        "held": f"hold: version {version}; {alias} is version {record.before or 'none'}",
+        "moved": f"moved by other means: {alias} is version {version}, was {record.before or 'none'}",
+        "waits": f"waits for approval until {moment(record.until) if record.until else 'answered'}: version {version}",
+        "approved": f"approved: version {version}",
+        "rejected": f"rejected: version {version}",
+        "alert": f"ALERT: version {record.before or 'none'} is taken back",
+    }[record.event]
+    told = ", ".join(part for part in (record.who, record.run) if part)
+    text = Text(f"{moment(record.time)}  ").append(what, style="bold").append(f"  ({told})" if told else "")
+    # An intent has the reasons of its outcome, which follows.
+    for reason in record.reasons if record.event != "intent" else ():
+        text.append(f"\n    {reason}")
+    return text
 
 
 def _table(*headings: str) -> Table:

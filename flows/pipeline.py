@@ -15,6 +15,8 @@ from functools import cached_property
 from prefect import flow
 from prefect.futures import PrefectFuture
 
+from flows.approval import suspend_if_asked
+from flows.candidate import candidate_of, surroundings_of
 from flows.outcome import Ending
 from flows.prefect_artifacts import publish, title
 from flows.report_page import ending_of, page_of, review_of
@@ -25,8 +27,8 @@ from tasks.base.task import base
 from tasks.evaluate.task import evaluate
 from tasks.generate.task import generate
 from tasks.ingest.task import ingest
-from tasks.register.registry import Candidate
-from tasks.register.task import Decided, promote, register
+from tasks.register.run import incomparable_champion
+from tasks.register.task import Decided, champion, promote, register
 from tasks.report.page import write_review
 from tasks.report.task import report
 from tasks.shard.task import shard
@@ -37,7 +39,10 @@ from tasks.train.task import train
 def pipeline(experiment: str, overrides: tuple[str, ...] = (), tag: str = "") -> Ending:
     """Run an experiment to the end: an id or a YAML file, `a.b.c=value` overrides, and a word to find the run by."""
     with open_run(experiment, overrides, tag) as run, run.ending_early():
-        return Spine(run).finish()
+        ending = Spine(run).finish()
+        hours = run.experiment.gate.approval_hours
+    suspend_if_asked(ending, hours)
+    return ending
 
 
 @flow(name="part", flow_run_name="{experiment} up to {last}")
@@ -111,18 +116,26 @@ class Spine:
     @cached_property
     def version(self) -> ModelVersion:
         """Its version in the registry."""
-        checkpoint, evaluation, run = self.instructed, self.evaluation, self.run
-        candidate = Candidate(
-            experiment=run.experiment.id, run=run.id, run_id=run.tracked.mlflow.run_id, checkpoint=checkpoint.digest,
-            evaluation=evaluation.digest, git_commit=run.code.commit, git_dirty=run.code.dirty,
-            data={name: made.digest for name, made in self.data().items()},
-        )
-        return register(run, run.registry, candidate, checkpoint, evaluation)
+        checkpoint, evaluation = self.instructed, self.evaluation
+        return register(self.run, self.run.registry, candidate_of(self), checkpoint, evaluation)
+
+    @cached_property
+    def champion_anew(self) -> tuple[str, EvalReport] | None:
+        """The champion and its evaluation by the present rules, where it was measured by others; else None."""
+        run, images, registry = self.run, self.images, self.run.registry
+        version = incomparable_champion(registry, self.version, run.local(self.evaluation))
+        weights = None if version is None else registry.tag_of(version, "checkpoint")
+        if version is None or weights is None:
+            return None
+        model = champion(run, self.specs.champion(weights), registry, version)
+        outside = outside_benchmarks(run.experiment, run.settings)
+        return version, evaluate(run, self.specs.evaluate_champion(model, images), model, images, outside)
 
     @cached_property
     def promotion(self) -> Decided:
         """Whether it became the champion, and why."""
-        return promote(self.run, self.run.desk, self.run.registry, self.version, self.evaluation)
+        run, anew = self.run, self.champion_anew
+        return promote(run, run.desk, run.registry, self.version, self.evaluation, surroundings_of(self), anew)
 
     def data(self) -> dict[str, ImageSet | ConversationSet | ShardSet | BaseModels]:
         """What the model learned from."""
@@ -133,7 +146,7 @@ class Spine:
         run, decided = self.run, self.promotion
         run.ending = ending_of(run, self.evaluation, decided)
         report(run, run.report_file, page_of(self, decided))
-        publish(run)
+        publish(run, decided.judged.verdict)
         promotion = decided.promotion
         run.tracked.end(run.report_file, {"decision": promotion.verdict, "version": promotion.challenger})
         return run.ending

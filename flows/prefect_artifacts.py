@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.events import emit_event
 from prefect.runtime import flow_run
 
 from flows.run import Run
+from tasks.register.verdict import Verdict
 from tasks.report.words import score_name
+
+WITHDRAWN = "llavaflow.champion.withdrawn"
+"""Event of a champion that did not answer as it was registered; automations may alert on it."""
 
 
 def title() -> str:
@@ -15,11 +20,28 @@ def title() -> str:
     return " ".join([told["experiment"], *([told["tag"]] if told.get("tag") else []), *told.get("overrides", ())])
 
 
-def publish(run: Run) -> None:
-    """Write the artifacts of a finished run."""
+def publish(run: Run, verdict: Verdict) -> None:
+    """Write the artifacts of a finished run, and an event where a champion was taken back by itself."""
+    if verdict.compared:
+        create_table_artifact(comparison_of(verdict), key="comparison", description=f"Against the champion, {run.id}")
     create_table_artifact(results_of(run), key="results", description=f"Results of {run.id}, in percent")
     create_markdown_artifact(decision_of(run), key="decision", description="The gate's decision")
     create_markdown_artifact(links_of(run), key="links", description="Where to look")
+    decision = run.ending.decision
+    if decision is not None and decision.verdict == "hold" and decision.champion_before == decision.challenger:
+        model = f"llavaflow.model.{run.registry.name}"
+        emit_event(WITHDRAWN, {"prefect.resource.id": model}, payload=decision.model_dump(mode="json"))
+
+
+def comparison_of(verdict: Verdict) -> list[dict[str, str | int | float]]:
+    """A row a score: challenger minus champion in percent points, with its bounds."""
+    return [
+        {
+            "what": score_name(row.name), "difference": round(row.difference, 2), "at worst": round(row.low, 2),
+            "at best": round(row.high, 2), "n": row.n, "ok": "yes" if row.ok else "no",
+        }
+        for row in verdict.compared
+    ]
 
 
 def results_of(run: Run) -> list[dict[str, str | int | float]]:
@@ -39,6 +61,8 @@ def decision_of(run: Run) -> str:
     if decision is None:
         return "Not judged."
     head = f"**{decision.verdict}**: version {decision.challenger}; champion was version "
+    if decision.verdict == "needs_approval":
+        head = f"Waits: `llavaflow approve {run.id} --reason ...` or `llavaflow reject {run.id} --reason ...`\n\n{head}"
     reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
     return f"{head}{decision.champion_before or 'none'}, is version {decision.champion_after or 'none'}\n\n{reasons}"
 

@@ -25,6 +25,7 @@ from pydantic import JsonValue
 from configs.load import load_experiment
 from configs.schema import Endpoint, Experiment, OpenAIEndpoint
 from configs.settings import Settings
+from flows.desk import desk_of
 from flows.environment import prepare_environment
 from flows.logs import written_to
 from flows.outcome import Ending, Outcome, StageRecord, record_of
@@ -38,9 +39,8 @@ from tasks.code import CodeState, code_state
 from tasks.ledger import Budget, Ledger, LedgerAsker
 from tasks.making import make, sweep
 from tasks.progress import Progress, Silent
-from tasks.register.promote import Desk
+from tasks.register.desk import Desk
 from tasks.register.registry import MlflowRegistry
-from tasks.register.run import desk_under
 from tasks.report.data_review import REVIEW
 from tasks.sinks import Sink
 from tasks.stages import Build, Built, StageSpec
@@ -231,7 +231,10 @@ class Run:
     @property
     def desk(self) -> Desk:
         """Where promotions are decided and written down."""
-        return desk_under(self.home, self.registry, who=os.environ.get("USER", ""), run=self.id)
+        from flows.approval import suspendable  # which knows Prefect, whose loading the run does not wait for
+
+        who = os.environ.get("USER", "")
+        return desk_of(self.settings, self.registry, who=who, run=self.id, flow_run=suspendable())
 
     @property
     def report_file(self) -> Path:

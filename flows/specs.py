@@ -8,12 +8,20 @@ nothing. `tests/unit/flows/test_specs.py` proves that the code of a stage names 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from configs.schema import Experiment, FolderModel, PackagedEfficientNet, PackagedGguf, ShapesSource, StageConfig
+from configs.schema import (
+    LICENCE,
+    Experiment,
+    FolderModel,
+    PackagedEfficientNet,
+    PackagedGguf,
+    ShapesSource,
+    StageConfig,
+)
 from configs.settings import Settings
 from flows.roots import (
     check_places,
@@ -75,8 +83,9 @@ HANDLING = {
     "batch",
 }
 """Fields of an endpoint that do not shape its answers."""
-WHEREABOUTS = {"root", "expected"}
-"""Fields of a source that say where it is, or what it should be: what it holds has a fingerprint."""
+WHEREABOUTS = {"root", "expected"} | LICENCE
+"""Fields of a source that say where it is, what it should be, or what may be done with it: what it holds has a
+fingerprint."""
 OF_TEST_SETS = {"problems", "splits", "images", "split", "questions", "annotations"}
 """Fields of a benchmark that say which images it shows."""
 CADENCE = {"row_tokens", "checkpoint_every", "log_every"}
@@ -160,6 +169,14 @@ class Specs:
         }
         parents = {"instruct": instructed, "ingest": images}
         return StageSpec("evaluate", EvalReport, CODE["evaluate"], config, parents)
+
+    def champion(self, checkpoint: str) -> StageSpec[Checkpoint]:
+        """A champion's weights out of the registry. They are what they are: no code of ours shapes them."""
+        return StageSpec("champion", Checkpoint, (), {"checkpoint": checkpoint})
+
+    def evaluate_champion(self, champion: Checkpoint, images: ImageSet) -> StageSpec[EvalReport]:
+        """What the benchmarks say of the champion by the present rules."""
+        return replace(self.evaluate(champion, images), name="evaluate_champion")
 
     def _data(self) -> list[JsonValue]:
         """Fingerprints of the sources; None for data that the project makes, or that are not there yet."""

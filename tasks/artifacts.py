@@ -127,6 +127,8 @@ class Checkpoint(Artifact):
 
     metrics.jsonl   one {"step", "loss", "lr", "grad_norm", "tokens_per_second", ...} a line
     samples.jsonl   quarantined or truncated samples, with reasons
+
+    A champion fetched out of the registry to be evaluated anew (stage `champion`) has model/ alone.
     """
 
     kind: ClassVar[str] = "Checkpoint"
@@ -161,7 +163,7 @@ class ModelVersion(Frozen):
 class Promotion(Frozen):
     """What the gate decided and what came of it."""
 
-    verdict: Literal["promote", "hold"]
+    verdict: Literal["promote", "hold", "needs_approval"]
     reasons: tuple[str, ...]
     challenger: str
     champion_before: str | None

@@ -1,13 +1,12 @@
-"""The audit trail of promotions: append-only JSONL, every record on disk before anything else happens."""
+"""The audit trail of promotions: append-only, every record durable before anything else happens.
+
+Here as JSONL; `database` and `objects` keep it where several machines see it.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -15,11 +14,12 @@ from pydantic import ValidationError
 
 from tasks.artifacts import Frozen
 from tasks.errors import RegistryError
-from tasks.processes import try_lock
 
-Event = Literal["intent", "done", "abandoned", "held", "moved"]
+Event = Literal["intent", "done", "abandoned", "held", "moved", "waits", "approved", "rejected", "alert"]
 """intent: about to move the alias. done: moved. abandoned: an intent that came to nothing. held: the gate said no.
-moved: somebody else had moved the alias, as was found out later."""
+moved: somebody else had moved the alias, as was found out later. waits: a person is asked. approved, rejected: the
+person's answer, or that there was none in time. alert: the champion does not answer as it was registered."""
+Action = Literal["promote", "rollback"]
 
 
 class AuditRecord(Frozen):
@@ -28,7 +28,7 @@ class AuditRecord(Frozen):
     time: str
     """UTC, ISO 8601."""
     event: Event
-    action: Literal["promote", "rollback"]
+    action: Action
     intent: str = ""
     """Ties a done or abandoned record to its intent."""
     model: str
@@ -41,6 +41,10 @@ class AuditRecord(Frozen):
     run: str = ""
     """The pipeline's id of the run that asked for it."""
     reasons: tuple[str, ...] = ()
+    until: str = ""
+    """Until when an answer is waited for: UTC, ISO 8601."""
+    flow_run: str = ""
+    """Prefect's id of the flow run that is suspended until then."""
 
 
 class AuditStore(Protocol):
@@ -85,25 +89,6 @@ class JsonlAudit:
                 if _is_json(line):
                     raise RegistryError(f"{self.path}: line {number} is no audit record; restore the file") from error
         return found
-
-
-@contextmanager
-def file_lock(path: Path, timeout: float = 60.0, poll: float = 0.1) -> Iterator[None]:
-    """Hold a lock among the processes of one machine (or one shared file system with POSIX locks).
-
-    The system frees it when the process ends, however it ends. Raises RegistryError after `timeout` seconds.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        deadline = time.monotonic() + timeout
-        while not try_lock(handle.fileno()):
-            if time.monotonic() >= deadline:
-                raise RegistryError(f"another promotion holds {path} since {timeout:g} s; wait for it, then run again")
-            time.sleep(poll)
-        try:
-            yield
-        finally:
-            fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 def _is_json(line: str) -> bool:

@@ -8,12 +8,17 @@ from pydantic import JsonValue
 
 from tasks.artifacts import Frozen
 from tasks.register.evidence import Benchmark, Evidence, Row
-from tasks.register.registry import Candidate
+from tasks.register.provenance import Provenance, sources_of
+from tasks.register.shown import Shown
+from tasks.register.version import Candidate
 from tasks.tracker import dotted
 
 SOURCES = {
     "shapes": "scenes of coloured shapes that the project renders; it knows nothing of photographs",
     "coco": "COCO photographs with captions and boxes; their licences are those of the Flickr images",
+    "llava_json": "images and conversations in the format of LLaVA's own data, supplied by the user",
+    "scienceqa": "the questions of ScienceQA (CC BY-NC-SA 4.0) with their images",
+    "llava_bench": "the images of a bench in LLaVA-Bench's layout",
     "jsonl": "images and annotations supplied by the user; their licences are the user's to state",
 }
 LOADING = """```python
@@ -33,6 +38,8 @@ class Subject(Frozen):
     """The experiment in a sentence."""
     config: dict[str, JsonValue]
     """The resolved experiment."""
+    shown: tuple[Shown, ...] = ()
+    """Answered examples."""
 
 
 def model_card(subject: Subject, candidate: Candidate, evidence: Evidence) -> str:
@@ -40,23 +47,55 @@ def model_card(subject: Subject, candidate: Candidate, evidence: Evidence) -> st
     parts = [
         f"# {subject.model}: {candidate.experiment}",
         subject.description,
-        _use(subject),
+        _use(),
+        "## Data and licences\n\n" + "\n\n".join(_licences(subject.config)),
         "## Results\n\n" + "\n\n".join(_results(evidence)),
+        "## Examples\n\n" + _examples(subject.shown),
         "## Limits\n\n" + _bullets(_limits(subject, evidence)),
         "## Training\n\n" + _recipe(subject.config),
-        "## Data\n\n" + _table(("input", "sha256"), sorted(candidate.data.items())),
+        "## Inputs\n\n" + _table(("input", "sha256"), sorted(candidate.data.items())),
         "## Provenance\n\n" + _table(("what", "value"), _provenance(candidate)),
         "## Configuration\n\n" + _configuration(subject.config),
     ]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def _use(subject: Subject) -> str:
+def _use() -> str:
     return (
-        "## Use\n\nAnswers questions about one image in text. A `LlavaForConditionalGeneration` folder (safetensors, "
-        f"processor, chat template) lies under `artifacts/model`:\n\n{LOADING}\n\n"
-        f"Learned from {SOURCES.get(_source(subject.config), 'the data named below')}."
+        "## Intended use\n\nAnswers questions about one image in text, in English. To be tried on one's own images "
+        "before it is relied on; not for decisions about people, health, law or safety.\n\nA "
+        "`LlavaForConditionalGeneration` folder (safetensors, processor, chat template) lies under `artifacts/model`, "
+        f"or where `artifacts/weights.json` says:\n\n{LOADING}"
     )
+
+
+def _licences(config: Mapping[str, JsonValue]) -> Iterator[str]:
+    """What it learned from, and what that allows."""
+    sources = sources_of(config)
+    for told in sources:
+        yield f"Learned from {SOURCES.get(str(told.get('kind', '')), 'the data named below')}."
+        licence = told.get("licence")
+        own = "made by this project" if told.get("kind") == "shapes" else "not stated: ask who supplied the data"
+        yield f"Licence of the data: {licence or own}."
+    if any(told.get("non_commercial") is True for told in sources):
+        yield "**Not for commercial use**: the data forbid it, and so it holds for this model."
+    teacher = _teacher(config)
+    if teacher:
+        yield f"Conversations were written by the teacher `{teacher}`; its terms of use hold for what it wrote."
+
+
+def _teacher(config: Mapping[str, JsonValue]) -> str:
+    generate = config.get("generate")
+    teacher = generate.get("teacher") if isinstance(generate, dict) else None
+    return str(teacher.get("model", "")) if isinstance(teacher, dict) else ""
+
+
+def _examples(shown: Sequence[Shown]) -> str:
+    """Some right, some wrong."""
+    if not shown:
+        return "None to show."
+    rows = (("right" if one.right else "wrong", one.prompt, one.correct, one.answer) for one in shown)
+    return _table(("", "question", "expected", "answer"), rows)
 
 
 def _results(evidence: Evidence) -> Iterator[str]:
@@ -113,6 +152,21 @@ def _provenance(candidate: Candidate) -> Iterator[tuple[str, str]]:
     yield "evaluation", candidate.evaluation
     if candidate.git_commit:
         yield "commit", candidate.git_commit + (" (with uncommitted changes)" if candidate.git_dirty else "")
+    if candidate.config:
+        yield "configuration", candidate.config
+    if candidate.provenance is not None:
+        yield from _made(candidate.provenance)
+
+
+def _made(provenance: Provenance) -> Iterator[tuple[str, str]]:
+    yield "libraries (lock file)", provenance.lock or "no lock file"
+    for what, value in provenance.hardware.items():
+        yield what.lower(), value
+    yield "seeds", ", ".join(f"{name} {seed}" for name, seed in provenance.seeds.items())
+    yield "time", f"{provenance.seconds:.0f} s, of which training took {provenance.device_hours:.3g} device-hours"
+    yield "teacher and judge", "nobody was paid" if not provenance.teacher_usd else f"{provenance.teacher_usd:.2f} USD"
+    for name, made in provenance.stages.items():
+        yield f"{name}: artifact, code", f"{made.digest[:16]}, {made.code[:16]}"
 
 
 def _configuration(config: Mapping[str, JsonValue]) -> str:

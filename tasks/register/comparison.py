@@ -6,7 +6,9 @@ judge gave the reference. Examples are resampled in pairs, so that what makes an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +41,8 @@ class Difference(NamedTuple):
     """With confidence 1 - level the true difference is below it."""
     p_worse: float
     """How likely a difference this bad is if the truth is no worse than -margin: small shows a loss."""
+    p_no_better: float
+    """How likely a difference this good is if the truth is no gain at all: small shows a gain."""
     n: int
 
 
@@ -52,7 +56,9 @@ def difference(pairs: Sequence[Pair], *, margin: float, level: float, resamples:
     """
     if not pairs:
         raise ValueError("no examples in common")
-    columns = np.array([[*pair.challenger, *pair.champion] for pair in map(_flat, pairs)], dtype=np.float64)
+    columns = np.array(
+        [(ours.points, ours.of, theirs.points, theirs.of) for ours, theirs in pairs], dtype=np.float64
+    )
     with_loss = _drawn(np.vstack([columns, _pseudo(columns, -1.0)]), resamples, seed)
     with_gain = _drawn(np.vstack([columns, _pseudo(columns, +1.0)]), resamples, seed)
     return Difference(
@@ -60,18 +66,9 @@ def difference(pairs: Sequence[Pair], *, margin: float, level: float, resamples:
         low=round(float(np.quantile(with_loss, level)), DIGITS),
         high=round(float(np.quantile(with_gain, 1 - level)), DIGITS),
         p_worse=float((1 + np.count_nonzero(with_gain >= -margin)) / (1 + with_gain.size)),
+        p_no_better=float((1 + np.count_nonzero(with_loss <= 0)) / (1 + with_loss.size)),
         n=len(pairs),
     )
-
-
-class _Flat(NamedTuple):
-    challenger: tuple[float, float]
-    champion: tuple[float, float]
-
-
-def _flat(pair: Pair) -> _Flat:
-    first, second = pair
-    return _Flat((first.points, first.of), (second.points, second.of))
 
 
 def _pseudo(columns: Floats, sign: float) -> Floats:
@@ -83,15 +80,18 @@ def _pseudo(columns: Floats, sign: float) -> Floats:
 
 
 def _drawn(columns: Floats, resamples: int, seed: int) -> Floats:
-    """The difference in every resample. One generator draws in a fixed order, so chunks do not show."""
+    """The difference in every resample. One generator draws in a fixed order, so chunks do not show.
+
+    Equal examples are drawn together: how often each kind comes up in a resample is multinomial. Right and wrong make
+    four kinds, whatever the number of examples.
+    """
     generator = np.random.default_rng(seed)
-    size, step = len(columns), max(1, CELLS // len(columns))
+    kinds, counts = np.unique(columns, axis=0, return_counts=True)
+    step = max(1, CELLS // len(kinds))
     parts = []
     for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        picked = generator.integers(0, size, (rows, size)) + size * np.arange(rows)[:, None]
-        times = np.bincount(picked.ravel(), minlength=rows * size).reshape(rows, size)
-        parts.append(_scores(times @ columns))
+        times = generator.multinomial(len(columns), counts / len(columns), min(step, resamples - start))
+        parts.append(_scores(times @ kinds))
     return np.concatenate(parts)
 
 
@@ -101,3 +101,19 @@ def _scores(sums: Floats) -> Floats:
     second = np.divide(sums[:, 2], sums[:, 3], out=np.zeros(len(sums)), where=sums[:, 3] > 0)
     found: Floats = 100 * (first - second)
     return found
+
+
+def examples_to_find(gain: float, share_differing: float, level: float, power: float) -> int:
+    """How many examples it takes to show a true gain (percent points) with the given power, at `level`, one-sided.
+
+    `share_differing` is the share of examples on which the two models differ. The normal approximation of the paired
+    comparison (Connor 1987), with the pseudo example of `difference` counted in: the root of
+    n * gain - z * sqrt(n * variance) - 1 = 0. Raises ValueError unless the gain is above 0.
+    """
+    share = gain / 100
+    if share <= 0:
+        raise ValueError("the gain must be above 0")
+    reach = NormalDist().inv_cdf(1 - level) + NormalDist().inv_cdf(power)
+    spread = reach * math.sqrt(max(share_differing - share * share, 0.0))
+    root = (spread + math.sqrt(spread * spread + 4 * share)) / (2 * share)
+    return math.ceil(root * root)

@@ -64,6 +64,21 @@ class Benchmark(Frozen):
         return next((name for name in HEADLINES if name in self.rows), next(iter(self.rows), ""))
 
 
+class Surroundings(Frozen):
+    """What the gate asks about a challenger beside its evaluation. None: not known."""
+
+    overlap: int | None = None
+    """Training images that occur in a test set."""
+    teacher_usd: float | None = None
+    """What the teacher was paid for what it learned from."""
+    seconds_per_answer: float | None = None
+    weight_bytes: int | None = None
+
+
+UNKNOWN = Surroundings()
+"""Nothing is known."""
+
+
 class Evidence(Frozen):
     """The evaluation of one checkpoint."""
 
@@ -116,18 +131,23 @@ class _Report(_File):
     benchmarks: dict[str, _Benchmark]
 
 
-class _Answered(_File):
+class Answered(_File):
+    """What the model answered, and what came of it."""
+
     outcome: str
+    text: str = ""
     scores: tuple[float, float] | None = None
 
 
-class _Example(_File):
+class Example(_File):
+    """One line of `examples/<benchmark>.jsonl`: the fields that the registry reads."""
+
     id: str
     image: str | None = None
     prompt: str
     correct: str
     groups: tuple[str, ...]
-    sighted: _Answered
+    sighted: Answered
 
 
 def read_evidence(folder: Path, checkpoint: str, evaluation: str) -> Evidence:
@@ -151,16 +171,16 @@ def read_evidence(folder: Path, checkpoint: str, evaluation: str) -> Evidence:
 
 def _cases(path: Path) -> dict[str, Case]:
     lines = path.read_text(encoding="utf-8").split("\n")
-    examples = [_Example.model_validate_json(line) for line in lines if line]
+    examples = [Example.model_validate_json(line) for line in lines if line]
     return {example.id: _case(example) for example in examples}
 
 
-def _case(example: _Example) -> Case:
+def _case(example: Example) -> Case:
     question = digest_of([example.prompt, example.correct, example.image])[:16]
     return Case(question=question, groups=example.groups, result=_result(example.sighted))
 
 
-def _result(answer: _Answered) -> Result | None:
+def _result(answer: Answered) -> Result | None:
     if answer.scores is not None:
         reference, answered = answer.scores
         return Result(points=answered, of=reference)

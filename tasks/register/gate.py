@@ -1,26 +1,30 @@
 """The gate: two evaluations and thresholds in, a verdict with every reason out. Pure.
 
-Without a champion the challenger must reach the absolute floors and be in good health (few unparsed answers, few
-failed judgements). With one it must also have been measured as the champion was, on the same examples, and
+Without a champion the challenger must reach the absolute floors, be in good health (few unparsed answers, few failed
+judgements, no training image in a test set) and stay under the ceilings. With one it must also have been measured as
+the champion was, on the same examples, and
 
 - over each benchmark as a whole it must be shown to be no worse than the champion by more than `margin` (the
   one-sided bound of the paired bootstrap at `level`): a small test set does not let a model pass, it holds it;
+- under the rule `better` it must also be shown to be better over at least one benchmark as a whole (one-sided paired
+  bootstrap, Bonferroni over the benchmarks, so that equal models pass no more often than `level`);
 - in no category may it be shown to be worse by more than `category_margin` (Holm's correction over its categories
   keeps the chance of a false alarm at `level`): a gain in one category cannot hide a loss in another. Categories are
   too small to demand proof of the contrary, so the reason says how large a loss the examples leave possible.
+
+A person is asked as `gate.approval` says: see `verdict.outcome_of`.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from configs.schema import GateConfig
-from tasks.artifacts import Frozen
-from tasks.errors import ConfigError
-from tasks.register.comparison import Difference, Pair, difference
-from tasks.register.evidence import Benchmark, Evidence
+from tasks.register.comparison import Difference, Pair, difference, examples_to_find
+from tasks.register.evidence import UNKNOWN, Benchmark, Evidence, Surroundings
+from tasks.register.health import ceilings, floors, health, leak
+from tasks.register.verdict import Compared, Reason, Verdict, outcome_of
 from tasks.statistics import holm
 
 RESAMPLES = 2000
@@ -29,41 +33,6 @@ NOT_RULES = {
 }
 """Settings of a benchmark in which two evaluations may differ and still be compared: they shape its intervals, or which
 examples were asked (compared one by one anyway), or say where the judge's rules lie (their digest counts)."""
-Outcome = Literal["promote", "hold"]
-
-
-class Reason(Frozen):
-    """One check and its result, in a sentence."""
-
-    ok: bool
-    check: str
-    text: str
-
-
-class Compared(Frozen):
-    """Challenger against champion in one row of the table, in percent points."""
-
-    name: str
-    """As in the flat map of scores."""
-    whole: bool
-    """The row stands for its benchmark; otherwise it is a category."""
-    difference: float
-    low: float
-    high: float
-    n: int
-    ok: bool
-
-
-class Verdict(Frozen):
-    """What the gate decided, and why."""
-
-    verdict: Outcome
-    reasons: tuple[Reason, ...]
-    compared: tuple[Compared, ...] = ()
-
-    def sentences(self) -> tuple[str, ...]:
-        """The reasons as text, those that hold the model first."""
-        return tuple(reason.text for reason in sorted(self.reasons, key=lambda reason: reason.ok))
 
 
 class _Category(NamedTuple):
@@ -71,60 +40,64 @@ class _Category(NamedTuple):
     found: Difference
 
 
+class _Whole(NamedTuple):
+    """A benchmark as a whole: its difference, and the share of its examples on which the two differ."""
+
+    name: str
+    found: Difference
+    differing: float
+
+
 def decide(
-    challenger: Evidence, champion: Evidence | None, config: GateConfig, seed: int, *, resamples: int = RESAMPLES
+    challenger: Evidence, champion: Evidence | None, config: GateConfig, seed: int,
+    found: Surroundings = UNKNOWN, *, resamples: int = RESAMPLES,
 ) -> Verdict:
     """Decide on a challenger. Raises ConfigError if a floor names a score that the evaluation does not have."""
-    reasons = [*_floors(challenger, config), *_health(challenger, config)]
+    reasons = [
+        *floors(challenger, config), *health(challenger, config), *leak(found, config), *ceilings(found, config)
+    ]
     compared: list[Compared] = []
+    same_weights = champion is not None and champion.checkpoint == challenger.checkpoint
     if champion is None:
         reasons.append(Reason(ok=True, check="champion", text="there is no champion yet: only the floors count"))
-    elif champion.checkpoint == challenger.checkpoint:
+    elif same_weights:
         reasons.append(Reason(ok=True, check="champion", text="these weights are the champion's: nothing to compare"))
     else:
-        reasons += _comparable(challenger, champion)
-        if all(reason.ok for reason in reasons if reason.check in {"examples", "rules"}):
-            for name in champion.benchmarks:
-                found, rows = _compare(name, challenger, champion, config, seed, resamples)
-                reasons += found
-                compared += rows
-    verdict: Outcome = "promote" if all(reason.ok for reason in reasons) else "hold"
+        more, compared = _against(challenger, champion, config, seed, resamples)
+        reasons += more
+    verdict = outcome_of(reasons, config, same_weights=same_weights)
+    if verdict == "needs_approval":
+        reasons.append(Reason(ok=True, check="approval", text=f"gate.approval is {config.approval}: a person decides"))
     return Verdict(verdict=verdict, reasons=tuple(reasons), compared=tuple(compared))
 
 
-# ---------------------------------------------------------------------------------------------------- by itself
+def comparable(challenger: Evidence, champion: Evidence) -> bool:
+    """Whether both were measured by the same rules and judge on the same examples; if not, evaluate the champion anew.
 
-
-def _floors(evidence: Evidence, config: GateConfig) -> Iterator[Reason]:
-    known = evidence.known()
-    for name, floor in config.floors.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3, 0.4) or sorted(known)
-            raise ConfigError(f"gate.floors names {name!r}, which was not measured; there is: {', '.join(near)}")
-        value = known[name]
-        if value is None:
-            yield Reason(ok=False, check="floor", text=f"{name} is withheld, at least {floor:g} required")
-        else:
-            yield Reason(ok=value >= floor, check="floor", text=f"{name} is {value:.1f}, at least {floor:g} required")
-
-
-def _health(evidence: Evidence, config: GateConfig) -> Iterator[Reason]:
-    for name, benchmark in evidence.benchmarks.items():
-        rates = benchmark.rates
-        if "unparsed" in rates:
-            share, limit = rates["unparsed"] + rates.get("missing", 0.0), 100 * config.max_unparsed
-            text = f"{name}: {share:.1f} % of the answers not readable, at most {limit:g} % allowed"
-            yield Reason(ok=share <= limit, check="unparsed", text=text)
-        if "failed" in rates:
-            share, limit = rates["failed"], 100 * config.max_judge_failures
-            text = f"{name}: {share:.1f} % of the judgements failed, at most {limit:g} % allowed"
-            yield Reason(ok=share <= limit, check="judge", text=text)
-        headline = benchmark.rows.get(benchmark.headline)
-        if headline is None or headline.value is None:
-            yield Reason(ok=False, check="judge", text=f"{name}/{benchmark.headline} is withheld: nothing to go by")
+    A model is always comparable to itself.
+    """
+    if challenger.checkpoint == champion.checkpoint:
+        return True
+    return all(reason.ok for reason in _comparable(challenger, champion))
 
 
 # ---------------------------------------------------------------------------------------------------- against it
+
+
+def _against(
+    challenger: Evidence, champion: Evidence, config: GateConfig, seed: int, resamples: int
+) -> tuple[list[Reason], list[Compared]]:
+    reasons, rows, wholes = [*_comparable(challenger, champion)], list[Compared](), list[_Whole]()
+    if not all(reason.ok for reason in reasons):
+        return reasons, rows
+    for name in champion.benchmarks:
+        found, compared, whole = _compare(name, challenger, champion, config, seed, resamples)
+        reasons += found
+        rows += compared
+        wholes += whole
+    if config.rule == "better":
+        reasons += _improvement(wholes, config)
+    return reasons, rows
 
 
 def _comparable(challenger: Evidence, champion: Evidence) -> Iterator[Reason]:
@@ -162,32 +135,59 @@ def _same_examples(name: str, ours: Benchmark, theirs: Benchmark) -> Reason:
 
 def _compare(
     name: str, challenger: Evidence, champion: Evidence, config: GateConfig, seed: int, resamples: int
-) -> tuple[list[Reason], list[Compared]]:
+) -> tuple[list[Reason], list[Compared], list[_Whole]]:
     """One benchmark: as a whole, then by category."""
     ours, theirs = challenger.benchmarks[name], champion.benchmarks[name]
     pairs = _pairs(ours, theirs)
     if not pairs:
-        return [Reason(ok=False, check="overall", text=f"{name}: no example was judged for both models")], []
+        return [Reason(ok=False, check="overall", text=f"{name}: no example was judged for both models")], [], []
     found = difference(
         list(pairs.values()), margin=config.margin, level=config.level, resamples=resamples, seed=seed
     )
     ok = found.low > -config.margin
     whole = f"{name}/{ours.headline}"
-    reasons = [Reason(ok=ok, check="overall", text=_overall_text(whole, found, len(ours.cases), config, ok))]
+    text = _overall_text(whole, found, len(ours.cases), config, ok)
+    reasons = [Reason(ok=ok, check="overall", text=text, doubt=not ok and found.p_worse > config.level)]
+    categories = _categories(name, ours, pairs, config, seed, resamples)
+    adjusted = holm([category.found.p_worse for category in categories])
+    worse = {category.name for category, p in zip(categories, adjusted, strict=True) if p <= config.level}
+    reasons += _category_reasons(name, categories, worse, config)
     rows = [_row(whole, found, whole=True, ok=ok)]
-    categories = [
+    rows += [_row(category.name, category.found, whole=False, ok=category.name not in worse) for category in categories]
+    differing = sum(pair.challenger != pair.champion for pair in pairs.values()) / len(pairs)
+    return reasons, rows, [_Whole(whole, found, differing)]
+
+
+def _categories(
+    name: str, ours: Benchmark, pairs: dict[str, Pair], config: GateConfig, seed: int, resamples: int
+) -> list[_Category]:
+    groups = sorted({group for case in ours.cases.values() for group in case.groups} - {ours.headline})
+    members = {group: [pair for key, pair in pairs.items() if group in ours.cases[key].groups] for group in groups}
+    return [
         _Category(
             f"{name}/{group}",
             difference(some, margin=config.category_margin, level=config.level, resamples=resamples, seed=seed),
         )
-        for group in sorted({group for case in ours.cases.values() for group in case.groups} - {ours.headline})
-        if (some := [pair for key, pair in pairs.items() if group in ours.cases[key].groups])
+        for group, some in members.items()
+        if some
     ]
-    adjusted = holm([category.found.p_worse for category in categories])
-    worse = {category.name for category, p in zip(categories, adjusted, strict=True) if p <= config.level}
-    reasons += _category_reasons(name, categories, worse, config)
-    rows += [_row(category.name, category.found, whole=False, ok=category.name not in worse) for category in categories]
-    return reasons, rows
+
+
+def _improvement(wholes: Sequence[_Whole], config: GateConfig) -> Iterator[Reason]:
+    """Whether it is shown to be better over one benchmark at least, and how many examples that takes."""
+    if not wholes:
+        return
+    best = min(wholes, key=lambda whole: whole.found.p_no_better)
+    p = min(1.0, len(wholes) * best.found.p_no_better)
+    ok = p <= config.level
+    needed = examples_to_find(config.detectable_gain, best.differing, config.level / len(wholes), config.power)
+    text = (
+        f"{best.name}: a gain is {'shown' if ok else 'not shown'} ({best.found.value:+.1f} points, p {p:.3g}, level "
+        f"{config.level:g}); one of {config.detectable_gain:g} is found {config.power:.0%} of the time from {needed} "
+        f"examples on, there are {best.found.n}"
+    )
+    open_question = any(whole.found.high > 0 for whole in wholes)
+    yield Reason(ok=ok, check="improvement", text=text, doubt=not ok and open_question)
 
 
 def _pairs(ours: Benchmark, theirs: Benchmark) -> dict[str, Pair]:

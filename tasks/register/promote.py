@@ -7,91 +7,41 @@ Started again after a crash at any of these points it ends in exactly one of bef
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Literal, Protocol
-
 from tasks.artifacts import Promotion
 from tasks.errors import RegistryError
-from tasks.register.audit import AuditRecord, AuditStore
-from tasks.register.gate import Verdict
-from tasks.tracker import utc_now
+from tasks.register.approval import approved_reasons, ask
+from tasks.register.desk import Desk, named
+from tasks.register.lock import Hold
+from tasks.register.moving import check_expected, move
+from tasks.register.settle import settle
+from tasks.register.verdict import Outcome, Verdict
+
+APPROVAL_HOURS = 72.0
 
 
-class RegistryPort(Protocol):
-    """What a promotion needs of a registry."""
-
-    @property
-    def name(self) -> str:
-        """The registered model."""
-
-    @property
-    def alias(self) -> str:
-        """The alias that is moved."""
-
-    def champion(self) -> str | None:
-        """The version that the alias points to."""
-
-    def set_champion(self, version: str) -> None:
-        """Point the alias to a version."""
-
-    def tag(self, version: str, tags: Mapping[str, str]) -> None:
-        """Set tags of a version."""
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What every move is done with: the registry, the trail, the lock, and who does it."""
-
-    registry: RegistryPort
-    audit: AuditStore
-    lock: Callable[[], AbstractContextManager[None]]
-    who: str = ""
-    run: str = ""
-    now: Callable[[], str] = utc_now
-
-    def record(
-        self, event: Literal["intent", "done", "abandoned", "held", "moved"], action: Literal["promote", "rollback"],
-        before: str | None, after: str | None, *, reasons: tuple[str, ...] = (), intent: str = "",
-    ) -> None:
-        """Write one record."""
-        self.audit.append(
-            AuditRecord(
-                time=self.now(), event=event, action=action, intent=intent, model=self.registry.name,
-                alias=self.registry.alias, before=before, after=after, who=self.who, run=self.run, reasons=reasons,
-            )
-        )
-
-    def trail(self) -> list[AuditRecord]:
-        """The records of this model and alias, oldest first."""
-        names = (self.registry.name, self.registry.alias)
-        return [record for record in self.audit.records() if (record.model, record.alias) == names]
-
-
-def promote(desk: Desk, version: str, verdict: Verdict, expected_champion: str | None) -> Promotion:
-    """Do what the gate decided: move the alias to `version`, or hold and leave it.
+def promote(
+    desk: Desk, version: str, verdict: Verdict, expected_champion: str | None, hours: float = APPROVAL_HOURS
+) -> Promotion:
+    """Do what the gate decided: move the alias to `version`, hold and leave it, or ask a person for so many hours.
 
     `expected_champion` is the version that the gate compared with. Raises RegistryError if the alias points to another
     by now: the verdict says nothing about that one.
     """
-    with desk.lock():
+    with desk.lock() as hold:
         settle(desk)
-        before = desk.registry.champion()
-        reasons = verdict.sentences()
-        if verdict.verdict == "hold":
+        before, outcome, reasons = desk.registry.champion(), verdict.verdict, verdict.sentences()
+        if outcome != "hold" and before != version:
+            check_expected(desk, version, before, expected_champion)
+            outcome, reasons = _allowed(desk, version, before, outcome, reasons, hours)
+        elif outcome == "needs_approval":
+            outcome = "promote"  # it is the champion already: there is nothing to ask
+        if outcome == "hold":
             _hold(desk, version, before, reasons)
-        elif before != version:
-            if before != expected_champion:
-                raise RegistryError(
-                    f"{desk.registry.alias} is {_named(before)}, but version {version} was compared with "
-                    f"{_named(expected_champion)}; run again to compare it with the present one"
-                )
-            _move(desk, "promote", before, version, reasons)
+        elif outcome == "promote" and before != version:
+            move(desk, hold, "promote", before, version, reasons)
         after = desk.registry.champion()
     return Promotion(
-        verdict=verdict.verdict, reasons=reasons, challenger=version, champion_before=before, champion_after=after
+        verdict=outcome, reasons=reasons, challenger=version, champion_before=before, champion_after=after
     )
 
 
@@ -100,69 +50,64 @@ def rollback(desk: Desk, to: str | None = None, reason: str = "") -> Promotion:
 
     Raises RegistryError if there is nothing to go back to.
     """
-    with desk.lock():
+    with desk.lock() as hold:
         settle(desk)
         before = desk.registry.champion()
         target = to or _previous(desk, before)
         if target is None:
-            raise RegistryError(f"the trail knows no {desk.registry.alias} before {_named(before)}; name one by --to")
-        reasons = (reason or f"rolled back from {_named(before)}",)
+            raise RegistryError(f"the trail knows no {desk.registry.alias} before {named(before)}; name one by --to")
+        reasons = (reason or f"rolled back from {named(before)}",)
         if target != before:
-            _move(desk, "rollback", before, target, reasons)
+            move(desk, hold, "rollback", before, target, reasons)
     return Promotion(
         verdict="promote", reasons=reasons, challenger=target, champion_before=before, champion_after=target
     )
 
 
-def history(desk: Desk) -> list[AuditRecord]:
-    """The trail, oldest first; an alias that was moved by other means since is its last, unwritten record."""
-    records, now = desk.trail(), desk.registry.champion()
-    last = _last_move(records)
-    if last and last.after != now and not _open_intent(records):
-        records.append(
-            AuditRecord(
-                time=desk.now(), event="moved", action="promote", model=desk.registry.name, alias=desk.registry.alias,
-                before=last.after, after=now, reasons=("moved by other means",),
-            )
-        )
-    return records
+def withdraw(desk: Desk, version: str, reason: str) -> Promotion | None:
+    """Take back the promotion of a version that does not answer as it was registered, and write an alert.
+
+    The alias goes back to the champion before, or away if there was none. None if the version is not the champion.
+    Killed at any point and called again, it ends the same.
+    """
+    with desk.lock() as hold:
+        settle(desk)
+        if desk.registry.champion() != version:
+            return None
+        target, reasons = _previous(desk, version), (reason,)
+        if not _alerts(desk, version):
+            desk.record("alert", "rollback", version, target, reasons=reasons)
+        _back(desk, hold, version, target, reasons)
+    return Promotion(
+        verdict="hold", reasons=reasons, challenger=version, champion_before=version, champion_after=target
+    )
 
 
-def settle(desk: Desk) -> None:
-    """Write down how it ended what a crash cut off, and that the alias was moved by other means. Needs the lock."""
-    records, now = desk.trail(), desk.registry.champion()
-    intent = _open_intent(records)
-    if intent is not None:
-        reached = now == intent.after
-        if reached and intent.after is not None:
-            _tag_champion(desk, intent.action, intent.before, intent.after, intent.reasons)
-        event: Literal["done", "abandoned"] = "done" if reached else "abandoned"
-        desk.record(
-            event, intent.action, intent.before, intent.after if reached else intent.before,
-            reasons=("settled after a crash",), intent=intent.intent,
-        )
-    last = _last_move(desk.trail())
-    if last and last.after != now:
-        desk.record("moved", "promote", last.after, now, reasons=("moved by other means",))
+def _back(desk: Desk, hold: Hold, version: str, target: str | None, reasons: tuple[str, ...]) -> None:
+    desk.registry.tag(version, {"decision": "hold", "reasons": "\n".join(reasons)})
+    move(desk, hold, "rollback", version, target, reasons)
 
 
-def _move(
-    desk: Desk, action: Literal["promote", "rollback"], before: str | None, after: str, reasons: tuple[str, ...]
-) -> None:
-    intent = uuid.uuid4().hex
-    desk.record("intent", action, before, after, reasons=reasons, intent=intent)
-    desk.registry.set_champion(after)
-    _tag_champion(desk, action, before, after, reasons)
-    desk.record("done", action, before, after, reasons=reasons, intent=intent)
+def _allowed(
+    desk: Desk, version: str, champion: str | None, outcome: Outcome, reasons: tuple[str, ...], hours: float
+) -> tuple[Outcome, tuple[str, ...]]:
+    """The outcome once alerts and a person's answer are counted in."""
+    if alerts := _alerts(desk, version):
+        return "hold", (f"version {version} was rolled back: {alerts[-1]}", *reasons)
+    if outcome != "needs_approval":
+        return outcome, reasons
+    answer = ask(desk, version, champion, reasons, hours)
+    if answer is None:
+        return "needs_approval", reasons
+    said = "; ".join(answer.reasons)
+    if answer.event == "rejected":
+        return "hold", (f"rejected by {answer.who or 'somebody'}: {said}", *reasons)
+    return "promote", approved_reasons(answer.who, said, reasons)
 
 
-def _tag_champion(
-    desk: Desk, action: Literal["promote", "rollback"], before: str | None, after: str, reasons: tuple[str, ...]
-) -> None:
-    if action == "promote":
-        desk.registry.tag(after, {"decision": "promote", "reasons": "\n".join(reasons)})
-        if before is not None:
-            desk.registry.tag(after, {"champion_before": before})
+def _alerts(desk: Desk, version: str) -> list[str]:
+    """Why a version was taken back by itself."""
+    return ["; ".join(one.reasons) for one in desk.trail() if one.event == "alert" and one.before == version]
 
 
 def _hold(desk: Desk, version: str, champion: str | None, reasons: tuple[str, ...]) -> None:
@@ -172,17 +117,6 @@ def _hold(desk: Desk, version: str, champion: str | None, reasons: tuple[str, ..
         desk.record("held", "promote", champion, version, reasons=reasons)
 
 
-def _open_intent(records: list[AuditRecord]) -> AuditRecord | None:
-    """The intent whose end is not written down; there is at most one, as it needs the lock."""
-    ended = {record.intent for record in records if record.event in {"done", "abandoned"}}
-    return next((one for one in reversed(records) if one.event == "intent" and one.intent not in ended), None)
-
-
-def _last_move(records: list[AuditRecord]) -> AuditRecord | None:
-    """The record of where the alias points; None before the first."""
-    return next((one for one in reversed(records) if one.event in {"done", "moved", "abandoned"}), None)
-
-
 def _previous(desk: Desk, champion: str | None) -> str | None:
     """The champion that the present one was promoted over; a way back is no promotion."""
     for record in reversed(desk.trail()):
@@ -190,7 +124,3 @@ def _previous(desk: Desk, champion: str | None) -> str | None:
         if moved and record.after == champion:
             return record.before
     return None
-
-
-def _named(version: str | None) -> str:
-    return "nothing" if version is None else f"version {version}"

@@ -2,7 +2,8 @@
 
 MLflow copies this file next to the weights ("models from code") and executes it wherever the model is served. It
 imports nothing of this project: mlflow, torch, transformers and pillow are all it needs, and the last three only once
-the model is loaded. The weights are the artifact `model`, an ordinary Hugging Face folder.
+the model is loaded. The weights are the artifact `model`, an ordinary Hugging Face folder; or the artifact `weights`
+names such a folder elsewhere ({"uri", "digest"}), which is fetched by fsspec and compared with its digest.
 
 Columns: `image`, a base64-encoded image file (a data URI will do) or "" for none; `prompt`, the user's words.
 Parameters: `max_new_tokens`, and `temperature`, where 0 decodes greedily.
@@ -12,7 +13,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import io
+import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_IMAGE_BYTES = 20_000_000
+CHUNK = 1 << 20
 
 
 def decode_image(text: str) -> Image | None:
@@ -40,6 +46,35 @@ def decode_image(text: str) -> Image | None:
         raise ValueError(f"the image column must hold a base64-encoded image file or be empty: {error}") from error
 
 
+def folder_digest(folder: Path) -> str:
+    """sha256 over the sorted table of a folder's files (path, size, sha256), as artifacts of the pipeline have it."""
+    table = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest = hashlib.sha256()
+        with path.open("rb") as handle:
+            while chunk := handle.read(CHUNK):
+                digest.update(chunk)
+        table.append([path.relative_to(folder).as_posix(), path.stat().st_size, digest.hexdigest()])
+    text = json.dumps(sorted(table), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def linked_folder(link: Path) -> Path:
+    """The folder that a link names, a local copy if it lies elsewhere. Raises ValueError if it is not as it was."""
+    told = json.loads(link.read_text(encoding="utf-8"))
+    uri, digest = str(told["uri"]), str(told["digest"])
+    folder = Path(uri.removeprefix("file://"))
+    if "://" in uri and not uri.startswith("file://"):
+        import fsspec
+
+        folder = Path(tempfile.mkdtemp(prefix="weights-"))
+        filesystem, path = fsspec.core.url_to_fs(uri)
+        filesystem.get(path.rstrip("/") + "/", str(folder), recursive=True)
+    if not folder.is_dir() or folder_digest(folder) != digest:
+        raise ValueError(f"the weights at {uri} are gone or were altered since this version was registered")
+    return folder
+
+
 class LlavaModel(PythonModel):
     """A `LlavaForConditionalGeneration` behind MLflow's predict."""
 
@@ -48,7 +83,8 @@ class LlavaModel(PythonModel):
         import torch
         from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-        folder = context.artifacts["model"]
+        linked = context.artifacts.get("weights")
+        folder = str(linked_folder(Path(linked))) if linked else context.artifacts["model"]
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.processor: Any = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call, unused-ignore]
         self.model: Any = LlavaForConditionalGeneration.from_pretrained(folder)

@@ -6,57 +6,29 @@ precondition and history.
 
 from __future__ import annotations
 
-import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field, JsonValue
+import fsspec
+from pydantic import JsonValue, ValidationError
 
-from tasks.artifacts import Frozen, ModelVersion, canonical_json, content_digest
+from tasks.artifacts import ModelVersion, content_digest
 from tasks.errors import RegistryError
+from tasks.register.canary import CANARY, Canary, ask
 from tasks.register.evidence import Evidence, read_evidence
-from tasks.register.package import EVALUATION, WEIGHTS, write_package
+from tasks.register.package import EVALUATION, WEIGHTS, Contents, write_package
+from tasks.register.version import PREFIX, Candidate, descriptor_of, row_of, score_tags
 from tasks.storage import file_table
 from tasks.tracking import MlflowStore
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as Version
-
-PREFIX = "llavaflow."
-TAG_LENGTH = 5000
-
-
-class Candidate(Frozen):
-    """What a version is registered with. Digests are those of the descriptors."""
-
-    experiment: str
-    run: str
-    """The pipeline's id of the run."""
-    run_id: str
-    """MLflow's id of it."""
-    checkpoint: str
-    evaluation: str
-    git_commit: str | None = None
-    git_dirty: bool | None = None
-    data: dict[str, str] = Field(default_factory=dict)
-    """Descriptor name to digest of everything it learned from."""
-
-    def tags(self) -> dict[str, str]:
-        """The tags that say where the version comes from."""
-        plain = {
-            "experiment": self.experiment,
-            "run": self.run,
-            "checkpoint": self.checkpoint,
-            "evaluation": self.evaluation,
-            "git_commit": self.git_commit or "",
-            "git_dirty": "" if self.git_dirty is None else str(self.git_dirty).lower(),
-            **{f"data.{name}": digest for name, digest in sorted(self.data.items())},
-        }
-        return {PREFIX + name: value for name, value in plain.items() if value}
+LINE = 500
+"""Longest message of MLflow's that is passed on."""
 
 
 class MlflowRegistry:
@@ -69,19 +41,18 @@ class MlflowRegistry:
 
     # ------------------------------------------------------------------------------------------------ versions
 
-    def register(self, candidate: Candidate, model: Path, evaluation: Path, card: str) -> ModelVersion:
+    def register(self, candidate: Candidate, contents: Contents) -> ModelVersion:
         """Register a checkpoint with its evaluation; the same two again give the version there is.
 
-        `model` is the Hugging Face folder, `evaluation` the folder of the EvalReport, `card` the model card's text.
-        Raises RegistryError when MLflow refuses.
+        Raises RegistryError when MLflow refuses, or the disk is full.
         """
-        evidence = read_evidence(evaluation, candidate.checkpoint, candidate.evaluation)
+        evidence = read_evidence(contents.evaluation, candidate.checkpoint, candidate.evaluation)
         with self._refusals("register the model"):
             found = self._find(candidate)
             if found is None:
                 self._create_model()
-                found = self._create_version(candidate, model, evaluation, card, evidence.scores())
-        return _descriptor(found)
+                found = self._create_version(candidate, contents, evidence.scores())
+        return descriptor_of(found)
 
     def evidence(self, version: str) -> Evidence:
         """The evaluation that a version was registered with.
@@ -123,15 +94,48 @@ class MlflowRegistry:
         return self._aliases().get(alias)
 
     def weights(self, version: str) -> str:
-        """Uri of a version's Hugging Face folder."""
+        """Uri of a version's Hugging Face folder: in the version, or where it was linked."""
         with self._refusals(f"find version {version}"):
-            return f"{self._location(version)}/{WEIGHTS}"
+            linked = self._version(version).tags.get(PREFIX + "weights")
+            return linked or f"{self._location(version)}/{WEIGHTS}"
+
+    def fetch_weights(self, version: str, folder: Path) -> None:
+        """Copy a version's Hugging Face folder to `folder`, which must not exist yet."""
+        uri = self.weights(version)
+        with self._refusals(f"fetch the weights of version {version}"), tempfile.TemporaryDirectory() as scratch:
+            if uri.startswith("s3://"):
+                filesystem, path = fsspec.core.url_to_fs(uri)
+                filesystem.get(path.rstrip("/") + "/", str(folder), recursive=True)
+                return
+            from mlflow.artifacts import download_artifacts
+
+            local = Path(uri.removeprefix("file://"))
+            shutil.copytree(local if local.is_dir() else Path(download_artifacts(uri, dst_path=scratch)), folder)
+
+    def tag_of(self, version: str, name: str) -> str | None:
+        """A tag of a version (named without prefix)."""
+        with self._refusals(f"find version {version}"):
+            return self._version(version).tags.get(PREFIX + name)
+
+    def canary(self, version: str) -> Canary:
+        """The questions and answers that a version was registered with; none if it was registered without."""
+        with self._refusals(f"fetch version {version}"), tempfile.TemporaryDirectory() as scratch:
+            path = self._fetched(version, CANARY, scratch)
+            try:
+                return Canary() if path is None else Canary.model_validate_json(path.read_bytes())
+            except ValidationError as error:
+                raise RegistryError(f"{CANARY} of version {version} was altered; register its model anew") from error
+
+    def answers(self, version: str, canary: Canary) -> list[str]:
+        """What a version, loaded from the registry, answers to a canary now."""
+        with self._refusals(f"load version {version}"):
+            return ask(f"models:/{self.name}/{version}", canary.probes, canary.tokens)
 
     def rows(self) -> list[dict[str, JsonValue]]:
         """Every version, newest first, as `llavaflow models --json` prints them."""
         aliases = self._aliases()
         with self._refusals("list the versions"):
-            return [_row(version, aliases) for version in self._versions()]
+            return [row_of(version, aliases) for version in self._versions()]
 
     def tag(self, version: str, tags: Mapping[str, str]) -> None:
         """Set tags of a version (named without prefix)."""
@@ -145,10 +149,15 @@ class MlflowRegistry:
         """The version that the alias points to."""
         return next((version for alias, version in self._aliases().items() if alias == self.alias), None)
 
-    def set_champion(self, version: str) -> None:
-        """Point the alias to a version."""
+    def set_champion(self, version: str | None) -> None:
+        """Point the alias to a version; None takes it away."""
+        client = self.store.client()
+        if version is None:
+            with self._refusals(f"take the alias {self.alias} away"):
+                client.delete_registered_model_alias(self.name, self.alias)
+            return
         with self._refusals(f"move the alias {self.alias} to version {version}"):
-            self.store.client().set_registered_model_alias(self.name, self.alias, version)
+            client.set_registered_model_alias(self.name, self.alias, version)
 
     # ------------------------------------------------------------------------------------------------ within
 
@@ -168,6 +177,15 @@ class MlflowRegistry:
 
     def _location(self, version: str) -> str:
         return str(self.store.client().get_model_version_download_uri(self.name, version)).rstrip("/")
+
+    def _fetched(self, version: str, name: str, scratch: str) -> Path | None:
+        """A local copy of a file of a version; None if it has no such file."""
+        from mlflow.artifacts import download_artifacts, list_artifacts
+
+        location = self._location(version)
+        if all(Path(found.path).name != name for found in list_artifacts(location)):
+            return None
+        return Path(download_artifacts(f"{location}/{name}", dst_path=scratch))
 
     def _versions(self, condition: str = "") -> list[Version]:
         found: list[Version] = []
@@ -193,12 +211,11 @@ class MlflowRegistry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _create_version(
-        self, candidate: Candidate, model: Path, evaluation: Path, card: str, scores: dict[str, float]
-    ) -> Version:
+    def _create_version(self, candidate: Candidate, contents: Contents, scores: dict[str, float]) -> Version:
         """Log the model, then name it: a process killed in between leaves a logged model that nothing points to."""
         import mlflow
         from mlflow.entities import LoggedModelOutput
+        from mlflow.exceptions import MlflowException
 
         client = self.store.client()
         mlflow.set_tracking_uri(self.store.uri)
@@ -206,16 +223,21 @@ class MlflowRegistry:
         logged = client.create_logged_model(
             experiment, name=self.name, source_run_id=candidate.run_id, tags=candidate.tags()
         )
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch, "package")
-            evidence = write_package(
-                folder, model, evaluation, card, location=logged.artifact_location, model_id=logged.model_id,
-                run_id=candidate.run_id,
-            )
-            client.log_model_artifacts(logged.model_id, str(folder))
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = Path(scratch, "package")
+                evidence = write_package(
+                    folder, contents, location=logged.artifact_location, model_id=logged.model_id,
+                    run_id=candidate.run_id,
+                )
+                client.log_model_artifacts(logged.model_id, str(folder))
+        except (OSError, MlflowException):  # MLflow wraps some of the errors of a full disk
+            client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(candidate.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        tags = {**candidate.tags(), PREFIX + "evidence": evidence, **score_tags(scores)}
+        linked = {} if contents.link is None else {PREFIX + "weights": contents.link.uri}
+        tags = {**candidate.tags(), **linked, PREFIX + "evidence": evidence, **score_tags(scores)}
         return client.create_model_version(
             self.name, f"models:/{logged.model_id}", run_id=candidate.run_id, tags=tags, model_id=logged.model_id
         )
@@ -229,53 +251,10 @@ class MlflowRegistry:
         try:
             yield
         except MlflowException as error:
-            line = str(error).splitlines()[0]
+            line = " ".join(str(error).split())[:LINE]
             raise RegistryError(f"MLflow ({self.store.uri}) did not {what}: {line}") from error
-
-
-# ---------------------------------------------------------------------------------------------------- files and tags
-
-
-def score_tags(scores: Mapping[str, float]) -> dict[str, str]:
-    """Scores as JSON in one tag, or in several where one would be too long for MLflow's page."""
-    text = canonical_json({name: round(value, 4) for name, value in scores.items()})
-    parts = [text[start : start + TAG_LENGTH] for start in range(0, len(text), TAG_LENGTH)]
-    return {f"{PREFIX}scores" + (f".{index}" if index else ""): part for index, part in enumerate(parts)}
-
-
-def scores_of(tags: Mapping[str, str]) -> dict[str, JsonValue]:
-    """Scores out of the tags of a version; empty if it was registered by other means."""
-    first = f"{PREFIX}scores"
-    more = [name for name in tags if name.startswith(first + ".")]
-    more.sort(key=lambda name: int(name.rpartition(".")[2]))
-    found: dict[str, JsonValue] = json.loads("".join(tags.get(name, "") for name in (first, *more)) or "{}")
-    return found
-
-
-def _descriptor(version: Version) -> ModelVersion:
-    return ModelVersion(
-        name=version.name,
-        version=str(version.version),
-        source=version.source,
-        run_id=version.run_id or "",
-        checkpoint=version.tags[PREFIX + "checkpoint"],
-        evaluation=version.tags[PREFIX + "evaluation"],
-    )
-
-
-def _row(version: Version, aliases: Mapping[str, str]) -> dict[str, JsonValue]:
-    tags = version.tags
-    created = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
-    return {
-        "version": str(version.version),
-        "aliases": [alias for alias, pointed in sorted(aliases.items()) if pointed == str(version.version)],
-        "decision": tags.get(PREFIX + "decision"),
-        "reasons": [*tags.get(PREFIX + "reasons", "").splitlines()],
-        "scores": scores_of(tags),
-        "experiment": tags.get(PREFIX + "experiment"),
-        "run": tags.get(PREFIX + "run"),
-        "run_id": version.run_id,
-        "checkpoint": tags.get(PREFIX + "checkpoint"),
-        "created": created.isoformat(timespec="seconds"),
-        "git_commit": tags.get(PREFIX + "git_commit"),
-    }
+        except OSError as error:
+            cause = " ".join(str(error).split())
+            raise RegistryError(
+                f"MLflow ({self.store.uri}) could not {what}: {cause}; see to disk and network, then run again"
+            ) from error

@@ -60,7 +60,7 @@ class Decision(Frozen):
     """What the gate decided, and what became of the alias."""
 
     verdict: str
-    """promote or hold."""
+    """promote, hold or needs_approval."""
     version: str
     """The challenger's version in the registry."""
     champion_before: str | None = None

@@ -99,6 +99,8 @@ def verdict_of(decision: Decision | None) -> Verdict:
     if decision.verdict == "hold":
         stays = f"version {after} stays champion" if after else "there is no champion"
         return Verdict("bad", "Held", f"Version {mine} was not promoted; {stays}.")
+    if decision.verdict == "needs_approval":
+        return Verdict("plain", "Waits for approval", f"A person decides whether version {mine} is promoted.")
     if after != mine:
         return Verdict("plain", "Passed", f"Version {mine} passed the gate; the alias was not moved.")
     if before == mine:

@@ -12,12 +12,10 @@ from PIL import Image
 from configs.settings import Settings
 from flows.compare import compare_models, find
 from tasks.errors import LlavaflowError, ScoringError
-from tasks.progress import Silent
 from tasks.register.registry import MlflowRegistry
-from tasks.register.run import register_model
 from tests.fakes.evaluations import evaluation
 from tests.fakes.mlflow_store import fresh_store
-from tests.unit.tasks.register.test_registry import candidate, checkpoint
+from tests.unit.tasks.register.test_registry import candidate, checkpoint, registered
 from tests.unit.tasks.report.test_page import Page
 
 
@@ -142,9 +140,7 @@ def test_registered_versions_are_compared_by_their_own_evaluations(
 ) -> None:
     registry = MlflowRegistry(fresh_store(tmp_path / "mlflow"), "llavaflow", "champion")
     for name, folder in zip("ab", two, strict=True):
-        register_model(
-            registry, candidate(registry, name), checkpoint(tmp_path / "checkpoint"), Path(folder), "", {}, Silent()
-        )
+        registered(registry, candidate(registry, name), checkpoint(tmp_path / "checkpoint"), Path(folder))
     registry.set_champion("1")
     made = compare_models(("champion", "models:/llavaflow/2"), settings, lambda: registry, None)
     assert (made.comparison.first, made.comparison.second) == ("version 1", "version 2")

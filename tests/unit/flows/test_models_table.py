@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+from typing import get_args
 
+import pytest
 from pydantic import JsonValue
 from rich.console import Console
 
 from flows.models_table import moves, versions
-from tasks.register.audit import AuditRecord
+from tasks.register.audit import AuditRecord, Event
 
 ROW: dict[str, JsonValue] = {
     "version": "2", "aliases": ["champion"], "decision": "promote", "scores": {"scienceqa/avg": 61.54},
@@ -35,4 +37,14 @@ def test_every_move_says_why() -> None:
         time="2026-11-22T13:05:09+00:00", event="held", action="promote", model="m", alias="champion", before="1",
         after="2", run="shapes-1", reasons=("too few [right] answers",),
     )
-    assert all(word in shown(moves([record])) for word in ("held", "shapes-1", "[right]"))
+    assert all(word in shown(moves([record])) for word in ("hold: version 2", "shapes-1", "too few [right] answers"))
+
+
+@pytest.mark.parametrize("event", get_args(Event))
+def test_every_event_of_the_trail_can_be_told(event: Event) -> None:
+    record = AuditRecord(
+        time="2026-11-22T13:05:09+00:00", event=event, action="promote", model="m", alias="champion", before="1",
+        after="2", who="ada", run="shapes-1", until="2026-11-25T13:05:09+00:00",
+    )
+    told = shown(moves([record]))
+    assert "ada, shapes-1" in " ".join(told.split()) and "version" in told and "2026-11-22 13:05 UTC" in told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.register.card import Subject, model_card
 from tasks.register.evidence import Benchmark, Evidence, Row
-from tasks.register.registry import Candidate
+from tasks.register.version import Candidate
 
 CANDIDATE = Candidate(
     experiment="shapes", run="r1", run_id="m1", checkpoint="c" * 64, evaluation="e" * 64, git_commit="abc",

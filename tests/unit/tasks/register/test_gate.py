@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from configs.schema import GateConfig
 from tasks.errors import ArtifactError, ConfigError
 from tasks.evaluate.report import read_report
-from tasks.register.comparison import Pair, difference
-from tasks.register.evidence import Benchmark, Case, Evidence, Result, Row, read_evidence
-from tasks.register.gate import Verdict, decide
+from tasks.register.comparison import Pair, difference, examples_to_find
+from tasks.register.evidence import Benchmark, Case, Evidence, Result, Row, Surroundings, read_evidence
+from tasks.register.gate import comparable, decide
+from tasks.register.verdict import Verdict
 from tests.fakes.evaluations import JUDGE, SETTINGS, always, evaluation
 
 CONFIG = GateConfig(margin=1.0, category_margin=5.0, level=0.05)
@@ -200,6 +203,153 @@ def test_equal_models_are_seldom_held_for_one_of_many_categories() -> None:
         theirs = evidence([pair.champion.points > 0 for pair in pairs], "theirs", groups)
         alarms += "category" in held_by(decide(ours, theirs, GateConfig(category_margin=0.0), trial, resamples=400))
     assert alarms / 60 <= 0.05 + 0.056
+
+
+BETTER = GateConfig(rule="better", margin=1.0, detectable_gain=5.0, power=0.8, level=0.05)
+SIMULATED = 2000
+GAINS, LOSSES = 0.10, 0.05
+"""Shares won and lost of a model that is better by the detectable gain of BETTER."""
+
+
+def promoted_of_simulated(gains: float, losses: float, n: int) -> float:
+    """Share of simulated pairs of models that the whole gate promotes under the rule `better`."""
+    cases = {hit: Case(question="q", groups=(), result=Result(points=float(hit), of=1.0)) for hit in (True, False)}
+    rng, config = np.random.default_rng(17), BETTER.model_copy(update={"margin": 100.0})
+    kinds = np.array([[True, False], [False, True], [True, True], [False, False]])
+    shares = [gains, losses, 0.7 * (1 - gains - losses), 0.3 * (1 - gains - losses)]
+    promoted = 0
+    for trial in range(SIMULATED):
+        drawn = kinds[rng.choice(4, n, p=shares)]
+        ours, theirs = [
+            Evidence(
+                checkpoint=name, evaluation=name,
+                benchmarks={
+                    "scienceqa": Benchmark.model_construct(
+                        rows={"avg": Row(value=100 * float(side.mean()), n=n)}, rates={}, settings={},
+                        cases={str(index): cases[bool(hit)] for index, hit in enumerate(side)},
+                    )
+                },
+            )
+            for name, side in zip(("ours", "theirs"), drawn.T, strict=True)
+        ]
+        promoted += decide(ours, theirs, config, trial, resamples=1000).verdict == "promote"
+    return promoted / SIMULATED
+
+
+@pytest.mark.parametrize("differing", [0.3, 0.08])
+def test_of_equal_models_no_more_are_promoted_as_better_than_the_level_says(differing: float) -> None:
+    assert promoted_of_simulated(differing / 2, differing / 2, n=150) <= BETTER.level
+
+
+def test_a_true_gain_of_the_size_the_config_names_is_promoted_at_the_stated_power() -> None:
+    n = examples_to_find(BETTER.detectable_gain, GAINS + LOSSES, BETTER.level, BETTER.power)
+    assert 300 < n < 500
+    two_errors = 2 * (BETTER.power * (1 - BETTER.power) / SIMULATED) ** 0.5
+    assert promoted_of_simulated(GAINS, LOSSES, n) >= BETTER.power - two_errors
+
+
+# ---------------------------------------------------------------------------------------------------- better
+
+
+def won(gains: int, losses: int, n: int = 400) -> tuple[Evidence, Evidence]:
+    """Challenger and champion: so many examples won and lost, half of the rest right on both sides."""
+    rest = n - gains - losses
+    ours = [True] * gains + [False] * losses + [index % 2 == 0 for index in range(rest)]
+    theirs = [False] * gains + [True] * losses + [index % 2 == 0 for index in range(rest)]
+    return evidence(ours), evidence(theirs, "champion")
+
+
+def test_under_the_rule_better_no_worse_is_not_enough() -> None:
+    same, gain = won(1, 1), won(60, 10)
+    assert decide(*same, GateConfig(margin=3.0), 0).verdict == "promote"
+    verdict = decide(*same, GateConfig(margin=3.0, rule="better"), 0)
+    assert verdict.verdict == "hold" and held_by(verdict) == {"improvement"}
+    assert "a gain is not shown (+0.0 points" in verdict.sentences()[0]
+    assert "one of 5 is found 80% of the time from" in verdict.sentences()[0]
+    assert decide(*gain, GateConfig(rule="better"), 0).verdict == "promote"
+
+
+def test_a_gain_on_one_benchmark_does_for_all_and_has_to_be_the_surer_for_it() -> None:
+    config = GateConfig(rule="better", margin=5.0, level=0.05)
+
+    def both(second: tuple[Evidence, Evidence]) -> str:
+        first = won(29, 15)
+        ours, theirs = [
+            Evidence(
+                checkpoint=one.checkpoint, evaluation=one.evaluation,
+                benchmarks={"a": one.benchmarks["scienceqa"], "b": other.benchmarks["scienceqa"]},
+            )
+            for one, other in zip(first, second, strict=True)
+        ]
+        return decide(ours, theirs, config, 0).verdict
+
+    assert decide(*won(29, 15), config, 0).verdict == "promote", "one benchmark alone: p is below the level"
+    assert both(won(3, 3)) == "hold", "as one of two it is not below half of it"
+    assert both(won(60, 10)) == "promote"
+
+
+# ---------------------------------------------------------------------------------------------------- a person
+
+
+def test_a_person_is_asked_about_doubt_alone_or_about_everything_that_would_pass() -> None:
+    doubtful, sure, worse = won(30, 34), won(60, 10), won(10, 60)
+    configs = {name: GateConfig.model_validate({"approval": name}) for name in ("never", "when_uncertain", "always")}
+    asked = {
+        name: [decide(*pair, config, 0).verdict for pair in (doubtful, sure, worse)]
+        for name, config in configs.items()
+    }
+    assert asked == {
+        "never": ["hold", "promote", "hold"],
+        "when_uncertain": ["needs_approval", "promote", "hold"],
+        "always": ["needs_approval", "needs_approval", "hold"],
+    }
+    verdict = decide(*doubtful, GateConfig(approval="when_uncertain"), 0)
+    assert verdict.sentences()[-1] == "gate.approval is when_uncertain: a person decides"
+
+
+def test_a_person_is_not_asked_about_what_fails_a_floor_nor_about_the_champion_s_own_weights() -> None:
+    config = GateConfig(approval="always", floors={"scienceqa/avg": 99.0})
+    assert decide(*won(60, 10), config, 0).verdict == "hold"
+    same = evidence([True] * 20)
+    assert decide(same, same, GateConfig(approval="always"), 0).verdict == "promote"
+    assert decide(same, None, GateConfig(approval="always"), 0).verdict == "needs_approval"
+    assert decide(same, None, GateConfig(approval="when_uncertain"), 0).verdict == "promote"
+
+
+# ---------------------------------------------------------------------------------------------------- surroundings
+
+
+def test_a_training_image_in_a_test_set_holds_the_model() -> None:
+    model = evidence([True] * 20)
+    verdict = decide(model, None, GateConfig(), 0, Surroundings(overlap=3))
+    assert verdict.verdict == "hold" and held_by(verdict) == {"overlap"}
+    assert "3 training images occur in the test sets" in verdict.sentences()[0]
+    assert decide(model, None, GateConfig(), 0, Surroundings(overlap=0)).verdict == "promote"
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "check", "below", "above"),
+    [
+        ({"max_teacher_usd": 10.0}, "cost", {"teacher_usd": 10.0}, {"teacher_usd": 10.5}),
+        ({"max_seconds_per_answer": 1.0}, "latency", {"seconds_per_answer": 0.5}, {"seconds_per_answer": 1.5}),
+        ({"max_weight_bytes": 1_000_000}, "size", {"weight_bytes": 10}, {"weight_bytes": 1_000_001}),
+    ],
+)
+def test_a_ceiling_holds_what_is_above_it_or_not_known(
+    ceiling: dict[str, Any], check: str, below: dict[str, Any], above: dict[str, Any]
+) -> None:
+    model, config = evidence([True] * 20), GateConfig(**ceiling)
+    assert decide(model, None, config, 0, Surroundings(**below)).verdict == "promote"
+    for found in (Surroundings(**above), Surroundings()):
+        verdict = decide(model, None, config, 0, found)
+        assert verdict.verdict == "hold" and held_by(verdict) == {check}
+
+
+def test_only_models_measured_alike_are_comparable() -> None:
+    ours, theirs = won(3, 3)
+    assert comparable(ours, theirs)
+    assert not comparable(ours, evidence([True] * 7, "champion"))
+    assert comparable(ours, ours)
 
 
 # ---------------------------------------------------------------------------------------------------- reading

@@ -2,88 +2,25 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.errors import RegistryError
-from tasks.register.audit import AuditRecord, JsonlAudit, file_lock
-from tasks.register.gate import Reason, Verdict
-from tasks.register.promote import Desk, history, promote, rollback, settle
+from tasks.register.audit import AuditRecord, JsonlAudit
+from tasks.register.lock import Hold
+from tasks.register.promote import promote, rollback, withdraw
+from tasks.register.settle import history, settle
+from tasks.register.verdict import Reason, Verdict
+from tests.fakes.registries import Killed, Unreachable, desk, events
 
 YES = Verdict(verdict="promote", reasons=(Reason(ok=True, check="overall", text="no worse"),))
 NO = Verdict(
     verdict="hold",
     reasons=(Reason(ok=True, check="floor", text="high enough"), Reason(ok=False, check="overall", text="worse")),
 )
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class Steps:
-    """Counts the effects of a promotion, and kills the process before or after the one that is chosen."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.kill_at: int | None = None
-        self.after_effect = False
-
-    def run(self, effect: Callable[[], None]) -> None:
-        here, self.count = self.count, self.count + 1
-        if here == self.kill_at and not self.after_effect:
-            raise Killed
-        effect()
-        if here == self.kill_at:
-            raise Killed
-
-
-class Registry:
-    """A registry in memory."""
-
-    name, alias = "llavaflow", "champion"
-
-    def __init__(self, steps: Steps, champion: str | None = None) -> None:
-        self.steps = steps
-        self.pointed = champion
-        self.tags: dict[str, dict[str, str]] = {}
-
-    def champion(self) -> str | None:
-        return self.pointed
-
-    def set_champion(self, version: str) -> None:
-        self.steps.run(lambda: setattr(self, "pointed", version))
-
-    def tag(self, version: str, tags: Mapping[str, str]) -> None:
-        self.steps.run(lambda: self.tags.setdefault(version, {}).update(tags))
-
-
-class Audit:
-    """A trail in memory."""
-
-    def __init__(self, steps: Steps) -> None:
-        self.steps = steps
-        self.kept: list[AuditRecord] = []
-
-    def append(self, record: AuditRecord) -> None:
-        self.steps.run(lambda: self.kept.append(record))
-
-    def records(self) -> list[AuditRecord]:
-        return list(self.kept)
-
-
-def desk(champion: str | None = None) -> tuple[Desk, Registry, Audit, Steps]:
-    steps = Steps()
-    registry, audit = Registry(steps, champion), Audit(steps)
-    return Desk(registry, audit, nullcontext, who="ada", run="r1", now=lambda: "now"), registry, audit, steps
-
-
-def events(audit: Audit) -> list[str]:
-    return [record.event for record in audit.kept]
 
 
 def test_a_promotion_moves_the_alias_and_leaves_intent_and_outcome() -> None:
@@ -217,6 +154,80 @@ def test_an_alias_that_vanished_is_noticed_and_the_next_model_is_a_first_one() -
     assert (audit.kept[2].event, audit.kept[2].after) == ("moved", None)
 
 
+# ---------------------------------------------------------------------------------------------------- taken back
+
+
+def test_what_does_not_answer_as_it_was_registered_goes_back_by_itself_and_stays_back() -> None:
+    at, registry, audit, _ = desk(None)
+    promote(at, "1", YES, None)
+    promote(at, "2", YES, "1")
+    back = withdraw(at, "2", "2 of 3 canary answers differ")
+    assert back is not None and (back.verdict, back.champion_after, registry.pointed) == ("hold", "1", "1")
+    assert events(audit)[-3:] == ["alert", "intent", "done"]
+    assert registry.tags["2"]["decision"] == "hold"
+    again = promote(at, "2", YES, "1")
+    assert again.verdict == "hold" and registry.pointed == "1"
+    assert again.reasons[0] == "version 2 was rolled back: 2 of 3 canary answers differ"
+
+
+def test_a_first_champion_that_is_taken_back_leaves_none() -> None:
+    at, registry, _, _ = desk(None)
+    promote(at, "1", YES, None)
+    assert withdraw(at, "1", "it says nothing") is not None and registry.pointed is None
+    assert withdraw(at, "1", "it says nothing") is None, "it is the champion no more"
+    assert promote(at, "2", YES, None).champion_after == "2"
+
+
+@pytest.mark.parametrize("after_effect", [False, True])
+@pytest.mark.parametrize("step", range(5))
+def test_killed_while_taking_back_and_started_again_it_is_back_with_one_alert(step: int, after_effect: bool) -> None:
+    at, registry, audit, steps = desk(None)
+    promote(at, "1", YES, None)
+    promote(at, "2", YES, "1")
+    steps.kill_at, steps.after_effect = steps.count + step, after_effect
+    with pytest.raises(Killed):
+        withdraw(at, "2", "differs")
+    steps.kill_at = None
+    withdraw(at, "2", "differs")
+    assert registry.pointed == "1" and events(audit).count("alert") == 1
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize("after_effect", [False, True])
+@pytest.mark.parametrize("step", range(EFFECTS))
+def test_a_registry_that_is_out_of_reach_at_any_step_is_an_error_and_leaves_it_before_or_after(
+    step: int, after_effect: bool
+) -> None:
+    at, registry, audit, _ = desk("1")
+    registry.steps = audit.steps = broken = Unreachable()
+    broken.kill_at, broken.after_effect = step, after_effect
+    with pytest.raises(RegistryError, match="did not answer"):
+        promote(at, "2", YES, "1")
+    assert registry.pointed in {"1", "2"}
+    broken.kill_at = None
+    assert promote(at, "2", YES, registry.pointed).champion_after == "2"
+    assert [record.after for record in audit.kept if record.event == "done"] == ["2"]
+
+
+def test_an_alias_that_is_moved_between_check_and_set_is_left_where_it_is() -> None:
+    at, registry, audit, _ = desk("1")
+
+    class MovedByHand:
+        def fenced(self) -> AbstractContextManager[None]:
+            registry.pointed = "9"
+            return nullcontext()
+
+    held: Hold = MovedByHand()
+    with pytest.raises(RegistryError, match="champion is version 9, but version 2 was compared with version 1"):
+        promote(replace(at, lock=lambda: nullcontext(held)), "2", YES, "1")
+    assert registry.pointed == "9"
+    settle(at)
+    assert events(audit) == ["intent", "abandoned", "moved"]
+    assert audit.kept[-1].after == "9"
+
+
 # ---------------------------------------------------------------------------------------------------- the trail
 
 
@@ -240,37 +251,3 @@ def test_an_edited_trail_is_refused(tmp_path: Path) -> None:
     (tmp_path / "audit.jsonl").write_text('{"event": "done"}\n')
     with pytest.raises(RegistryError, match="line 1 is no audit record"):
         JsonlAudit(tmp_path / "audit.jsonl").records()
-
-
-def _hold_lock(path: Path, held: object, free: object) -> None:
-    with file_lock(path):
-        held.set()  # type: ignore[attr-defined]
-        free.wait()  # type: ignore[attr-defined]
-
-
-def test_two_promotions_at_once_wait_for_one_another(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    held, free = context.Event(), context.Event()
-    other = context.Process(target=_hold_lock, args=(tmp_path / "lock", held, free))
-    other.start()
-    try:
-        assert held.wait(60)
-        with pytest.raises(RegistryError, match="another promotion holds"), file_lock(tmp_path / "lock", timeout=0.05):
-            pass
-    finally:
-        free.set()
-        other.join(60)
-    with file_lock(tmp_path / "lock", timeout=0.05):
-        pass
-
-
-def test_a_lock_is_free_again_when_its_process_is_killed(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    held, free = context.Event(), context.Event()
-    other = context.Process(target=_hold_lock, args=(tmp_path / "lock", held, free))
-    other.start()
-    assert held.wait(60)
-    other.kill()
-    other.join(60)
-    with file_lock(tmp_path / "lock", timeout=5):
-        pass

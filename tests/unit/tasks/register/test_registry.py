@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from configs.schema import GateConfig
+from configs.schema import GateConfig, RegistryConfig
+from configs.settings import Settings
+from flows.desk import desk_of
+from tasks.artifacts import ModelVersion
 from tasks.errors import RegistryError
 from tasks.progress import Silent
-from tasks.register.registry import Candidate, MlflowRegistry, score_tags, scores_of
-from tasks.register.run import desk_under, judge_model, promote_model, register_model
+from tasks.register.registry import MlflowRegistry
+from tasks.register.run import Material, judge_model, promote_model, register_model
+from tasks.register.version import Candidate, score_tags, scores_of
 from tasks.tracking import MlflowTracker
 from tests.fakes.evaluations import digest_of_name, evaluation
 from tests.fakes.mlflow_store import fresh_store
@@ -25,6 +29,7 @@ CONFIG: dict[str, JsonValue] = {
     "data": {"source": {"kind": "shapes"}},
     "train": {"stages": {"align": {"lr": 1e-3, "steps": 5}}},
 }
+PLAIN = RegistryConfig(canary=0)
 
 
 @pytest.fixture
@@ -47,12 +52,22 @@ def checkpoint(folder: Path) -> Path:
     return folder
 
 
+def registered(
+    registry: MlflowRegistry, known: Candidate, model: Path, folder: Path, knobs: RegistryConfig = PLAIN
+) -> ModelVersion:
+    material = Material(model, str(model), folder, "Shapes.", CONFIG)
+    return register_model(registry, known, material, knobs, Silent())
+
+
+def packed(registry: MlflowRegistry, version: str = "1") -> Path:
+    """The folder of a version whose weights are copied."""
+    return Path(registry.weights(version).removeprefix("file://")).parent.parent
+
+
 def test_a_version_carries_scores_origin_and_evidence(registry: MlflowRegistry, tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "evaluation", questions=40, right=lambda index: index % 4 > 0, bench=6)
     known = candidate(registry, "a")
-    version = register_model(
-        registry, known, checkpoint(tmp_path / "checkpoint"), folder, "Shapes.", CONFIG, Silent()
-    )
+    version = registered(registry, known, checkpoint(tmp_path / "checkpoint"), folder)
     (row,) = registry.rows()
     assert version.version == row["version"] == "1" and row["aliases"] == [] and row["decision"] is None
     assert (row["experiment"], row["run"], row["run_id"]) == ("shapes", "run-a", known.run_id)
@@ -68,9 +83,9 @@ def test_a_version_carries_scores_origin_and_evidence(registry: MlflowRegistry, 
 
 def test_the_same_model_and_evaluation_are_registered_once(registry: MlflowRegistry, tmp_path: Path) -> None:
     folder, model = evaluation(tmp_path / "evaluation", questions=8), checkpoint(tmp_path / "checkpoint")
-    first = register_model(registry, candidate(registry, "a"), model, folder, "", CONFIG, Silent())
-    again = register_model(registry, candidate(registry, "a"), model, folder, "", CONFIG, Silent())
-    other = register_model(registry, candidate(registry, "b"), model, folder, "", CONFIG, Silent())
+    first = registered(registry, candidate(registry, "a"), model, folder)
+    again = registered(registry, candidate(registry, "a"), model, folder)
+    other = registered(registry, candidate(registry, "b"), model, folder)
     assert first == again and other.version == "2"
     assert [row["version"] for row in registry.rows()] == ["2", "1"]
 
@@ -80,23 +95,23 @@ def test_what_lies_in_a_version(registry: MlflowRegistry, tmp_path: Path) -> Non
     model = checkpoint(tmp_path / "checkpoint")
     (model / "model").rename(model / "weights")
     (model / "model").symlink_to(model / "weights")
-    version = register_model(registry, candidate(registry, "a"), model, folder, "Shapes.", CONFIG, Silent())
-    packed = Path(registry.weights(version.version).removeprefix("file://")).parent.parent
-    files = {path.relative_to(packed).as_posix() for path in packed.rglob("*") if path.is_file()}
+    version = registered(registry, candidate(registry, "a"), model, folder)
+    home = packed(registry, version.version)
+    files = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
     assert {"MLmodel", "pyfunc_model.py", "artifacts/model/model.safetensors", "model_card.md"} <= files
     assert {"evaluation/report.json", "evaluation/examples/scienceqa.jsonl"} <= files
     assert not [file for file in files if file.endswith((".pkl", ".pickle", ".png"))]
-    requirements = (packed / "requirements.txt").read_text()
+    requirements = (home / "requirements.txt").read_text()
     assert "transformers==" in requirements and "+cpu" not in requirements
-    card = (packed / "model_card.md").read_text()
+    card = (home / "model_card.md").read_text()
     assert "| avg | 100.0 |" in card and "coloured shapes" in card and "train.stages.align.lr = 0.001" in card
 
 
 def test_an_evaluation_altered_after_registration_is_refused(registry: MlflowRegistry, tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "evaluation", questions=8)
-    register_model(registry, candidate(registry, "a"), checkpoint(tmp_path / "c"), folder, "", CONFIG, Silent())
-    packed = Path(registry.weights("1").removeprefix("file://")).parent.parent
-    examples = packed / "evaluation" / "examples" / "scienceqa.jsonl"
+    registered(registry, candidate(registry, "a"), checkpoint(tmp_path / "c"), folder)
+    home = packed(registry)
+    examples = home / "evaluation" / "examples" / "scienceqa.jsonl"
     examples.write_text(examples.read_text().replace('"wrong"', '"right"') + "\n")
     with pytest.raises(RegistryError, match="was altered after it was registered"):
         registry.evidence("1")
@@ -119,11 +134,11 @@ def test_long_scores_go_into_several_tags() -> None:
 
 def test_first_champion_then_a_worse_one_held_then_a_better_one(registry: MlflowRegistry, tmp_path: Path) -> None:
     model, gate = checkpoint(tmp_path / "checkpoint"), GateConfig(floors={"scienceqa/avg": 50.0})
-    desk = desk_under(tmp_path / "root", registry, run="r")
+    desk = desk_of(Settings(root=tmp_path / "root"), registry, run="r")
 
     def go(name: str, wrong_every: int) -> tuple[str, str | None]:
         folder = evaluation(tmp_path / name, questions=200, right=lambda index: index % wrong_every > 0)
-        version = register_model(registry, candidate(registry, name), model, folder, "", CONFIG, Silent())
+        version = registered(registry, candidate(registry, name), model, folder)
         done = promote_model(desk, version, judge_model(registry, version, folder, gate, 0), Silent())
         return done.verdict, done.champion_after
 
@@ -165,11 +180,11 @@ print(json.dumps({"answers": answers, "refused": refused, "ours": ours, "kind": 
 def test_a_version_answers_where_nothing_of_this_project_is(registry: MlflowRegistry, tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "evaluation", questions=8)
     save_tiny_llava(tmp_path / "checkpoint" / "model")
-    register_model(registry, candidate(registry, "a"), tmp_path / "checkpoint", folder, "", CONFIG, Silent())
-    packed = Path(registry.weights("1").removeprefix("file://")).parent.parent
+    registered(registry, candidate(registry, "a"), tmp_path / "checkpoint", folder)
+    home = packed(registry)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-I", "-c", OUTSIDE, str(packed)],
+        [sys.executable, "-I", "-c", OUTSIDE, str(home)],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240,
     )
     assert done.returncode == 0, done.stderr[-2000:]
