@@ -39,7 +39,9 @@ CODE: dict[str, tuple[str, ...]] = {
         "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/order.py", "model/packed.py",
         "model/packing.py", "model/records.py", "model/stages.py",
     ),
-    "evaluate": ("tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode", "model/sampling.py", *RECORDS),
+    "evaluate": (
+        "tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode", "model/sampling.py", *RECORDS,
+    ),
 }
 """Source files and packages of each stage, relative to the project's root."""
 

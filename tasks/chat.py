@@ -12,15 +12,16 @@ from typing import Literal
 from pydantic import JsonValue
 
 from configs.schema import Endpoint, ScriptedEndpoint
-from tasks.chat_records import ChatClient, ChatRole, Failure, Message, Reply, Usage
+from tasks.chat_records import ChatClient, ChatRole, Failure, ImageFile, Message, Reply, Usage
 from tasks.code import code_digest
+from tasks.errors import ConfigError
 
 __all__ = [
-    "ChatClient", "ChatRole", "Failure", "Message", "Reply", "Role", "ScriptedClient", "Usage", "answer_all",
+    "ChatClient", "ChatRole", "Failure", "ImageFile", "Message", "Reply", "Role", "ScriptedClient", "Usage", "answer_all",
     "make_client",
 ]
 
-Role = Literal["teacher", "judge"]
+Role = Literal["teacher", "judge", "model"]
 SCRIPTED_CODE = ("tasks/scripted", "tasks/world")
 
 
@@ -30,6 +31,8 @@ def make_client(endpoint: Endpoint, api_key: str | None, role: Role) -> ChatClie
     Nothing is sent yet. The `openai` package is imported here, not with this module: it takes a second.
     """
     if isinstance(endpoint, ScriptedEndpoint):
+        if role == "model":
+            raise ConfigError("there is no scripted model to evaluate; name an endpoint of kind openai")
         from tasks.scripted.judge import answer as judge
         from tasks.scripted.teacher import answer as teacher
 

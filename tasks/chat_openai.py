@@ -32,6 +32,8 @@ TRIES_AT_START = 4
 """An endpoint that has never answered gets this many tries (about four seconds), not `max_retries`."""
 FAILURES_IN_A_ROW = 8
 """Beyond so many failed requests without an answer between them, the endpoint is taken to be gone."""
+IMAGE_TOKENS = 2500
+"""What an image may be counted as, before the endpoint says what it was."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Result = TypeVar("Result")
@@ -101,8 +103,10 @@ class OpenAIClient:
         return self._price(reply.input_tokens, reply.output_tokens)
 
     def highest_price(self, messages: Sequence[Message]) -> float:
-        """A token per three bytes, and max_tokens of answer: more than real texts come to."""
-        return self._price(sum(len(message.content.encode()) for message in messages) // 3, self.endpoint.max_tokens)
+        """A token per three bytes, IMAGE_TOKENS an image, and max_tokens of answer: more than real ones come to."""
+        words = sum(len(message.content.encode()) for message in messages) // 3
+        shown = IMAGE_TOKENS * sum(message.image is not None for message in messages)
+        return self._price(words + shown, self.endpoint.max_tokens)
 
     def _price(self, input_tokens: int, output_tokens: int) -> float:
         rates = self.endpoint

@@ -259,7 +259,10 @@ class Ledger:
 
 def key_of(client: ChatClient, request: Request) -> str:
     """Digest of all that shapes the answer: who answers and how it samples, the messages, the attempt."""
-    messages = [[message.role, message.content] for message in request.messages]
+    messages = [
+        [message.role, message.content, *([message.image.sha256] if message.image else [])]
+        for message in request.messages
+    ]
     return digest_of({"client": dict(client.identity), "messages": messages, "attempt": request.attempt})
 
 
@@ -276,9 +279,9 @@ def _by_key(client: ChatClient, requests: Sequence[Request], purpose: str) -> di
 
 def _entry(client: ChatClient, request: Request, key: str, purpose: str) -> Entry:
     *before, last = request.messages
-    prefix = canonical_json([message.json() for message in before])
+    prefix = canonical_json([message.kept() for message in before])
     digest = digest_of(prefix)
-    written = {"client": dict(client.identity), "prefix": digest, "last": last.json(), "attempt": request.attempt}
+    written = {"client": dict(client.identity), "prefix": digest, "last": last.kept(), "attempt": request.attempt}
     return Entry(key, purpose, client.model, digest, prefix, canonical_json(written))
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from pydantic import JsonValue
 
 from tasks.artifacts import Checkpoint, EvalReport, ImageSet
+from tasks.evaluate.kept import FILE as KEPT
+from tasks.evaluate.kept import KeptAnswers
 from tasks.evaluate.run import build_evaluation
 from tasks.making import StageRun
 from tasks.progress import Progress
@@ -33,7 +36,9 @@ def evaluate(
         rules = roots["llava_bench"] / bench.rules if bench and bench.rules else None
         train = run.experiment.train
         template = train.stages.instruct.template or train.template
-        answerer = HuggingFaceAnswerer(run.local(instructed) / "model", template)
+        model = HuggingFaceAnswerer(run.local(instructed) / "model", template)
+        told: dict[str, JsonValue] = {"checkpoint": instructed.digest, "template": template}
+        answerer = KeptAnswers(model, told, run.work(spec) / KEPT)
         with ExitStack() as stack:
             judge = stack.enter_context(run.asking(bench.judge, "judge")) if bench else None
             built = build_evaluation(

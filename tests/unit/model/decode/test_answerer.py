@@ -9,36 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
-from model.build import assemble, load
+from model.build import load
 from model.decode import HuggingFaceAnswerer, Question
 from model.decode.engine import Engine
 from model.errors import ModelError
 from model.records import Turn
 from model.sampling import Sampling
 from model.templates import template_named
-from tests.fakes.tiny_base import save_tiny_base
 
-WORDS = "ball cube small green which is left of the red shape".split()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights, large enough that answers differ; the end mark is likely enough that many answers end early."""
-    folder = tmp_path_factory.mktemp("decode")
-    assembled = assemble(save_tiny_base(folder / "base"), "mlp2x_gelu", -2, "square", seed=3)
-    torch.manual_seed(5)
-    with torch.no_grad():
-        for weight in assembled.llava.parameters():
-            if weight.dim() > 1:
-                weight.normal_(0.0, 0.25)
-        assembled.llava.lm_head.weight[assembled.tokenizer.eos_token_id] *= 2
-    assembled.save(folder / "model", template_named("bare"))
-    for number in range(6):
-        octets = torch.randint(0, 256, (40, 40, 3), generator=torch.Generator().manual_seed(number))
-        Image.fromarray(octets.to(torch.uint8).numpy()).save(folder / f"{number}.png")
-    return folder / "model"
+WORDS = ["ball", "cube", "small", "green", "which", "is", "left", "of", "the", "red", "shape"]
 
 
 def questions(folder: Path, count: int, sampling: Sampling | None = None) -> list[Question]:
@@ -65,7 +45,7 @@ def one_by_one(folder: Path, asked: Sequence[Question]) -> list[str]:
         shown: dict[str, Any] = {}
         if question.image is not None:
             shown["pixel_values"] = assembled.transform()(question.image.read_bytes()).unsqueeze(0)
-        found: Any = llava.generate(  # type: ignore[misc]
+        found: Any = llava.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=question.max_new_tokens,
             do_sample=False, **shown,
         )

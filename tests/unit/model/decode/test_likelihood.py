@@ -11,9 +11,8 @@ from model.build import load
 from model.decode import HuggingFaceAnswerer, Question
 from model.records import Turn
 from model.templates import template_named
-from tests.unit.model.decode.test_answerer import model, questions
+from tests.unit.model.decode.test_answerer import questions
 
-assert model, "a fixture"
 ANSWERS = [["A", "B"], ["the ball", "the small green cube", "B"], ["C"]]
 
 
@@ -33,7 +32,7 @@ def by_whole_pass(folder: Path, question: Question, answer: str) -> tuple[float,
 
 
 @pytest.mark.parametrize("batch", [1, 5, 100])
-def test_the_shared_prompt_changes_no_likelihood(model: Path, batch: int) -> None:  # noqa: F811
+def test_the_shared_prompt_changes_no_likelihood(model: Path, batch: int) -> None:
     asked = questions(model, 9)
     given = [ANSWERS[number % 3] for number in range(9)]
     found = dict(HuggingFaceAnswerer(model, "bare").likelihoods(asked, given, batch))
