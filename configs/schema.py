@@ -339,7 +339,10 @@ class EvaluateConfig(Knobs):
     llava_bench: LlavaBenchConfig | None = None
     blind: bool = True
     """Also answer with the image withheld."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What runs the model; vllm has to be installed beside this project."""
     batch: PositiveInt = 64
+    """Answers under way at the same time: bounds memory."""
     confidence: Share = 0.95
     bootstrap: PositiveInt = 2000
 

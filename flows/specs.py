@@ -131,6 +131,19 @@ class Specs:
         parents = {"instruct": instructed, "ingest": images}
         return StageSpec("evaluate", EvalReport, CODE["evaluate"], config, parents)
 
+    def evaluate_model(self, identity: JsonValue, images: ImageSet | None) -> StageSpec[EvalReport]:
+        """What the benchmarks say of a model that this experiment did not train."""
+        evaluate = self.experiment.evaluate.model_dump(
+            mode="json", exclude={"scienceqa": {"root": True}, "llava_bench": {"root": True, "judge": HANDLING}}
+        )
+        config: JsonValue = {
+            "seed": self.experiment.seed,
+            "evaluate": evaluate,
+            "model": identity,
+            "sets": fingerprints(outside_benchmarks(self.experiment, self.settings)),
+        }
+        return StageSpec("evaluate", EvalReport, CODE["evaluate"], config, {"ingest": images} if images else {})
+
     def _training(self, stage: StageConfig) -> JsonValue:
         """What a stage of training reads. The other stage's part is not in it: each is rebuilt for its own sake.
 

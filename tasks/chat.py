@@ -17,8 +17,8 @@ from tasks.code import code_digest
 from tasks.errors import ConfigError
 
 __all__ = [
-    "ChatClient", "ChatRole", "Failure", "ImageFile", "Message", "Reply", "Role", "ScriptedClient", "Usage", "answer_all",
-    "make_client",
+    "ChatClient", "ChatRole", "Failure", "ImageFile", "Message", "Reply", "Role", "ScriptedClient", "Usage",
+    "answer_all", "make_client",
 ]
 
 Role = Literal["teacher", "judge", "model"]

@@ -14,7 +14,7 @@ from model.build import load
 from model.decode.engine import Engine, Job
 from model.decode.forward import Forward
 from model.decode.likelihood import Likelihood, likelihoods
-from model.decode.prompts import ByChatTemplate, ByTemplate, Prompts
+from model.decode.prompts import Prompts, prompts_of
 from model.errors import ModelError
 from model.sampling import GREEDY, Sampling
 
@@ -70,7 +70,7 @@ class HuggingFaceAnswerer:
         llava: nn.Module = assembled.llava
         llava.to(device or torch.device("cuda" if torch.cuda.is_available() else "cpu"), dtype).eval()
         self._forward = Forward(assembled.llava)
-        self._prompts: Prompts = ByTemplate(assembled, template) if template else ByChatTemplate(assembled, folder)
+        self._prompts: Prompts = prompts_of(assembled, folder, template)
         self._transform = assembled.transform()
 
     @torch.inference_mode()

@@ -32,6 +32,10 @@ class Prompts(Protocol):
     def words(self, tokens: Sequence[int]) -> str:
         """The words of an answer, without end mark."""
 
+    @property
+    def stop(self) -> list[str]:
+        """Texts that end an answer where no single token does, for an engine that watches for them itself."""
+
 
 class ByTemplate:
     """As in training, id for id."""
@@ -57,6 +61,11 @@ class ByTemplate:
         if tokens[-1] == self._eos or [tokens[-1]] == self._stop:
             return True
         return len(self._stop) > 1 and self._end in self._text(tokens[-TAIL:])
+
+    @property
+    def stop(self) -> list[str]:
+        """See `Prompts`."""
+        return [self._end] if len(self._stop) > 1 else []
 
     def words(self, tokens: Sequence[int]) -> str:
         """See `Prompts`."""
@@ -104,9 +113,19 @@ class ByChatTemplate:
         """See `Prompts`."""
         return tokens[-1] in self._ends
 
+    @property
+    def stop(self) -> list[str]:
+        """See `Prompts`."""
+        return []
+
     def words(self, tokens: Sequence[int]) -> str:
         """See `Prompts`."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
+
+
+def prompts_of(assembled: Assembled, folder: Path, template: str | None) -> Prompts:
+    """By the template that is named, or by the checkpoint's own. Raises ModelError if there is neither."""
+    return ByTemplate(assembled, template) if template else ByChatTemplate(assembled, folder)
 
 
 def _chat_template(folder: Path) -> str:

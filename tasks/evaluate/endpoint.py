@@ -42,7 +42,7 @@ class EndpointAnswerer:
         groups: dict[tuple[int, float], list[int]] = defaultdict(list)
         for position, prompt in enumerate(prompts):
             if prompt.begun:
-                raise ConfigError("an endpoint cannot go on from a begun answer; set evaluate.scienceqa.answering=generate")
+                raise ConfigError("an endpoint goes on from no begun answer; set evaluate.scienceqa.answering=generate")
             groups[prompt.max_new_tokens, prompt.sampling.temperature].append(position)
         failures: list[str] = []
         for (longest, temperature), positions in groups.items():

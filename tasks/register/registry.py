@@ -7,6 +7,7 @@ precondition and history.
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -108,6 +109,22 @@ class MlflowRegistry:
         """Uri of a version's Hugging Face folder."""
         with self._refusals(f"find version {version}"):
             return f"{self._location(version)}/{WEIGHTS}"
+
+    def fetch(self, version: str, folder: Path) -> Path:
+        """A version's Hugging Face folder as a local one, fetched to `folder` unless it lies there already.
+
+        Raises RegistryError if there is no such version, or it holds no such folder.
+        """
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with self._refusals(f"fetch version {version} of {self.name}"):
+            from mlflow.artifacts import download_artifacts
+
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                fetched = Path(download_artifacts(self.weights(version), dst_path=scratch))
+                shutil.move(fetched, folder)
+        return folder
 
     def rows(self) -> list[dict[str, JsonValue]]:
         """Every version, newest first, as `llavaflow models --json` prints them."""

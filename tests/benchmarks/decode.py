@@ -94,7 +94,7 @@ def one_by_one(assembled: Assembled, asked: Sequence[Question]) -> list[str]:
         shown: dict[str, Any] = {}
         if question.image is not None:
             shown["pixel_values"] = transform(question.image.read_bytes()).unsqueeze(0)
-        found: Any = assembled.llava.generate(
+        found: Any = assembled.llava.generate(  # type: ignore[misc]
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=question.max_new_tokens,
             do_sample=False, **shown,
         )
