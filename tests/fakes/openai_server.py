@@ -152,7 +152,7 @@ class FakeServer:
     def completion(self, request: dict[str, Any]) -> str:
         """A whole chat completion as JSON."""
         text = self.answer(request["messages"])
-        words = sum(len(message["content"].split()) for message in request["messages"])
+        words = sum(len(str(message["content"]).split()) for message in request["messages"])
         answer = {
             "id": "chatcmpl-fake",
             "object": "chat.completion",
