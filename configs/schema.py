@@ -341,6 +341,8 @@ class EvaluateConfig(Knobs):
     """Also answer with the image withheld."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What runs the model; vllm has to be installed beside this project."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the weights while answering (transformers); in bf16 more tokens are equally likely up to rounding."""
     batch: PositiveInt = 64
     """Answers under way at the same time: bounds memory."""
     confidence: Share = 0.95

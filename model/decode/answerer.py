@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from model.errors import ModelError
 from model.sampling import GREEDY, Sampling
 
 BATCH = 64
+Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class HuggingFaceAnswerer:
     """
 
     def __init__(
-        self, folder: Path, template: str | None, *, dtype: torch.dtype = torch.float32,
-        device: torch.device | None = None,
+        self, folder: Path, template: str | None, *, precision: Precision = "fp32", device: torch.device | None = None
     ) -> None:
         assembled = load(folder)
         llava: nn.Module = assembled.llava
-        llava.to(device or torch.device("cuda" if torch.cuda.is_available() else "cpu"), dtype).eval()
+        where = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        llava.to(where, torch.bfloat16 if precision == "bf16" else torch.float32).eval()
         self._forward = Forward(assembled.llava)
         self._prompts: Prompts = prompts_of(assembled, folder, template)
         self._transform = assembled.transform()

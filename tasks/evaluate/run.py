@@ -46,7 +46,7 @@ def build_evaluation(
             raise ConfigError("evaluate.llava_bench needs a judge")
     judge_rules = load_rules(rules)
     times = 2 if config.blind else 1
-    first = 0 if questions is None else len(questions.problems) + (times - 1) * len(questions.seen)
+    first = 0 if questions is None else len(questions.problems) + (times - 1) * len(questions.withheld)
     second = 0 if bench is None else 2 * times * len(bench.questions)
     parts: dict[str, Part] = {}
     if questions is not None:

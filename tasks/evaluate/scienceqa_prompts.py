@@ -29,10 +29,13 @@ class Questions:
     examples: Mapping[str, Problem] = field(default_factory=dict)
     """Answered questions that stand in front of each, by pid."""
 
+    shown: bool = True
+    """False where neither images nor captions are shown."""
+
     @property
-    def seen(self) -> list[str]:
-        """Questions of which there is something to see: an image, or the caption that stands for it."""
-        return [pid for pid in self.problems if pid in (self.captions or self.images)]
+    def withheld(self) -> list[str]:
+        """Questions that the blind part asks again: those that show an image, or the caption that stands for it."""
+        return [pid for pid in self.problems if self.shown and pid in (self.captions or self.images)]
 
     @property
     def uncaptioned(self) -> int:
@@ -70,6 +73,7 @@ def load_questions(root: Path, config: ScienceQAConfig) -> Questions:
         len(named) - len(images) if shown else 0,
         _captions(root / config.captions, chosen | examples) if config.image_as == "caption" else {},
         examples,
+        shown=config.image_as != "none",
     )
 
 
@@ -83,7 +87,7 @@ def prompts_of(questions: Questions, config: ScienceQAConfig, *, blind: bool) ->
             config.max_new_tokens,
             sampling=sampling,
         )
-        for pid in (questions.seen if blind else questions.problems)
+        for pid in (questions.withheld if blind else questions.problems)
     }
 
 

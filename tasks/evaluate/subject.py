@@ -61,4 +61,4 @@ def _opened(folder: Path, template: str | None, config: EvaluateConfig) -> Answe
         return VllmAnswerer(folder, template)
     from model.decode import HuggingFaceAnswerer
 
-    return HuggingFaceAnswerer(folder, template)
+    return HuggingFaceAnswerer(folder, template, precision=config.precision)
