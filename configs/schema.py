@@ -457,6 +457,36 @@ class ScienceQAConfig(Knobs):
     max_new_tokens: PositiveInt = 32
     limit: PositiveInt | None = None
     ensemble: EnsembleConfig | None = None
+    answering: Literal["generate", "likelihood", "two_pass"] = "generate"
+    """generate: the answer is written and then read by `rule`. two_pass: the paper's, reasoning first, then its answer
+    behind a cue. likelihood: the choice whose answer sentence is the likeliest; nothing is written."""
+    normalise: Literal["tokens", "characters", "none"] = "tokens"
+    """What a log-probability is divided by before choices are compared (likelihood): longer ones are less likely."""
+    answer_tokens: PositiveInt = 64
+    """Longest answer of the second pass (two_pass); `max_new_tokens` bounds the first."""
+    image_as: Literal["image", "caption", "none"] = "image"
+    """What a question's image is shown as: itself, its caption behind the hint as ScienceQA does it, or not at all."""
+    captions: str = "captions.json"
+    """Captions by question id: a map, or an object that holds one as `captions`."""
+    shots: Annotated[int, Field(ge=0)] = 0
+    """Examples in front of a question, in ScienceQA's own layout; for text-only asking (`image_as` is not image)."""
+    shots_split: str = "train"
+    """The split that examples are drawn from."""
+    shots_seed: int = 0
+    """Seed of that draw; all questions get the same examples."""
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    """0 is greedy. The paper-era script took 0.7."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    sampling_seed: int = 0
+    """Seed of the draws of a temperature above 0."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.shots and self.image_as == "image":
+            raise ValueError("examples (shots) are text: set image_as to caption or none")
+        if self.answering == "two_pass" and self.prompt_format in ("QCM-A", "CQM-A"):
+            raise ValueError(f"two_pass needs a prompt_format with reasoning, which {self.prompt_format} has not")
+        return self
 
 
 class LlavaBenchConfig(Knobs):
@@ -520,7 +550,12 @@ class EvaluateConfig(Knobs):
     mme: MmeConfig | None = None
     blind: bool = True
     """Also answer with the image withheld."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What runs the model; vllm has to be installed beside this project."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the weights while answering (transformers); in bf16 more tokens are equally likely up to rounding."""
     batch: PositiveInt = 64
+    """Answers under way at the same time: bounds memory."""
     confidence: Share = 0.95
     bootstrap: PositiveInt = 2000
 

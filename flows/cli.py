@@ -126,11 +126,29 @@ def train(
 
 @app.command()
 def evaluate(
-    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", as_json: Json = False,
-    verbose: Verbose = False,
+    experiment: Experiment = "shapes", overrides: Overrides = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Instead of training: a LLaVA folder, models:/NAME/VERSION, or a URL.")
+    ] = None,
+    model_name: Annotated[str, typer.Option("--model-name", help="What the endpoint at the URL calls it.")] = "",
+    api_key_env: Annotated[
+        str, typer.Option("--api-key-env", help="Environment variable that holds the endpoint's key.")
+    ] = "OPENAI_API_KEY",
+    template: Annotated[
+        str | None, typer.Option("--template", help="Prompt template; by default the checkpoint's own.")
+    ] = None,
+    tag: Tag = "", as_json: Json = False, verbose: Verbose = False,
 ) -> None:
-    """What the benchmarks say of the trained model."""
-    _drive(experiment, overrides, tag, "evaluate", as_json, verbose)
+    """What the benchmarks say of the trained model, or of any other (--model)."""
+    if model is None:
+        _drive(experiment, overrides, tag, "evaluate", as_json, verbose)
+        return
+    from flows.driver import Asked, drive
+    from flows.interrupts import leave
+    from flows.named_model import Named
+
+    named = Named(model, model_name, api_key_env, template)
+    leave(drive(Asked(experiment, tuple(overrides or ()), tag, "evaluate", as_json, verbose, named)))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from flows import doctor
 from flows.environment import prepare_environment
 from flows.interrupts import Interrupts, end_children
 from flows.logs import quiet_terminal
+from flows.named_model import Named
 from flows.prefect_home import prefect_api
 from tasks.errors import EnvironmentProblem
 
@@ -36,6 +37,8 @@ class Asked:
     last: str | None = None
     as_json: bool = False
     verbose: bool = False
+    model: Named | None = None
+    """A model to evaluate that the experiment has not trained."""
 
 
 def drive(asked: Asked) -> int:
@@ -73,10 +76,13 @@ def _run(asked: Asked, holder: list[Run]) -> None:
         display = display_for(stderr_console())
         with open_run(asked.experiment, asked.overrides, asked.tag, display, asked.verbose) as run:
             holder.append(run)
+            from flows.evaluation import evaluation
             from flows.pipeline import part, pipeline
 
             api_is_up()
-            if asked.last is None:
+            if asked.model is not None:
+                evaluation(asked.experiment, asked.model, tuple(asked.overrides), asked.tag)
+            elif asked.last is None:
                 pipeline(asked.experiment, tuple(asked.overrides), asked.tag)
             else:
                 part(asked.experiment, asked.last, tuple(asked.overrides), asked.tag)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -62,7 +63,9 @@ CODE: dict[str, tuple[str, ...]] = {
         "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/order.py", "model/packed.py",
         "model/packing.py", "model/records.py", "model/stages.py",
     ),
-    "evaluate": ("tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode.py", *RECORDS),
+    "evaluate": (
+        "tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode", "model/sampling.py", *RECORDS,
+    ),
 }
 """Source files and packages of each stage, relative to the project's root."""
 
@@ -88,6 +91,14 @@ WHEREABOUTS = {"root", "expected"} | LICENCE
 fingerprint."""
 OF_TEST_SETS = {"problems", "splits", "images", "split", "questions", "annotations"}
 """Fields of a benchmark that say which images it shows."""
+NOT_OF_EVALUATION: dict[str, Any] = {
+    "scienceqa": {"root": True, "ensemble": {"budget_usd": True, "llm": HANDLING}},
+    "llava_bench": {"root": True, "judge": HANDLING},
+    "pope": {"root"},
+    "mme": {"root"},
+}
+"""Fields of an evaluation that shape no result: where sets lie, as they have fingerprints, and how endpoints are
+handled."""
 CADENCE = {"row_tokens", "checkpoint_every", "log_every"}
 """Fields of a training stage that do not shape its result."""
 
@@ -153,22 +164,8 @@ class Specs:
 
     def evaluate(self, instructed: Checkpoint, images: ImageSet) -> StageSpec[EvalReport]:
         """What the benchmarks say of the checkpoint."""
-        evaluate = self.experiment.evaluate.model_dump(
-            mode="json",
-            exclude={
-                "scienceqa": {"root": True, "ensemble": {"budget_usd": True, "llm": HANDLING}},
-                "llava_bench": {"root": True, "judge": HANDLING},
-                "pope": {"root"},
-                "mme": {"root"},
-            },
-        )
-        config: JsonValue = {
-            "seed": self.experiment.seed,
-            "evaluate": evaluate,
-            "sets": fingerprints(outside_benchmarks(self.experiment, self.settings)),
-        }
         parents = {"instruct": instructed, "ingest": images}
-        return StageSpec("evaluate", EvalReport, CODE["evaluate"], config, parents)
+        return StageSpec("evaluate", EvalReport, CODE["evaluate"], self._evaluation(), parents)
 
     def champion(self, checkpoint: str) -> StageSpec[Checkpoint]:
         """A champion's weights out of the registry. They are what they are: no code of ours shapes them."""
@@ -177,6 +174,17 @@ class Specs:
     def evaluate_champion(self, champion: Checkpoint, images: ImageSet) -> StageSpec[EvalReport]:
         """What the benchmarks say of the champion by the present rules."""
         return replace(self.evaluate(champion, images), name="evaluate_champion")
+
+    def evaluate_model(self, identity: JsonValue, images: ImageSet | None) -> StageSpec[EvalReport]:
+        """What the benchmarks say of a model that this experiment did not train."""
+        config = self._evaluation() | {"model": identity}
+        return StageSpec("evaluate", EvalReport, CODE["evaluate"], config, {"ingest": images} if images else {})
+
+    def _evaluation(self) -> dict[str, JsonValue]:
+        """What an evaluation reads, whatever model it asks."""
+        evaluate = self.experiment.evaluate.model_dump(mode="json", exclude=NOT_OF_EVALUATION)
+        sets = fingerprints(outside_benchmarks(self.experiment, self.settings))
+        return {"seed": self.experiment.seed, "evaluate": evaluate, "sets": sets}
 
     def _data(self) -> list[JsonValue]:
         """Fingerprints of the sources; None for data that the project makes, or that are not there yet."""

@@ -120,17 +120,24 @@ def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspec
     return Assembled(llava, tokenizer, images, aspect)
 
 
-def load(folder: Path) -> Assembled:
-    """A checkpoint that `Assembled.save` wrote. Raises ModelError if it is not a LLaVA folder."""
+def load(folder: Path, *, weights: bool = True) -> Assembled:
+    """A checkpoint that `Assembled.save` wrote. Raises ModelError if it is not a LLaVA folder.
+
+    Without `weights` the model is a shape on device meta: enough for prompts and images, where another engine runs it.
+    """
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no config.json: it is not a model folder")
-    architecture = AutoConfig.from_pretrained(folder).model_type
-    if architecture != "llava":
-        raise ModelError(f"{folder} holds a {architecture} model, not a LLaVA one")
-    try:
-        llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"the weights of {folder} cannot be read ({error}); run again to rebuild them") from error
+    config = AutoConfig.from_pretrained(folder)
+    if config.model_type != "llava":
+        raise ModelError(f"{folder} holds a {config.model_type} model, not a LLaVA one")
+    if weights:
+        try:
+            llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"the weights of {folder} cannot be read ({error}); run again to rebuild them") from error
+    else:
+        with torch.device("meta"):
+            llava = LlavaForConditionalGeneration(config)
     tokenizer = _tokenizer(folder)
     processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     aspect: Aspect = "pad" if getattr(processor, "do_pad", False) else "square"

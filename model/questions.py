@@ -9,7 +9,7 @@ instruction).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from model.records import IMAGE_TOKEN, Record
 
@@ -47,14 +47,17 @@ def options(choices: Sequence[str]) -> str:
     return " ".join(f"({letter(index)}) {choice}" for index, choice in enumerate(choices))
 
 
-def prompt_of(problem: Problem, prompt_format: PromptFormat, *, with_image: bool | None = None) -> str:
+def prompt_of(
+    problem: Problem, prompt_format: PromptFormat, *, with_image: bool | None = None, caption: str = ""
+) -> str:
     """The human turn of a question.
 
     The image token stands in front, where LLaVA's preprocessing moves it since v1.0. `with_image=False` withholds
-    the image (the blind baseline); by default a question has one if the problem names one.
+    the image (the blind baseline); by default a question has one if the problem names one. A `caption` that stands for
+    the image follows the hint, as in ScienceQA's base_prompt.py.
     """
     shown = problem.image is not None if with_image is None else with_image
-    question, hint = problem.question, problem.hint.strip()
+    question, hint = problem.question, f"{problem.hint.strip()} {caption}".strip()
     if prompt_format == "CQM-A":
         lines = [f"Context: {hint}"] if hint else []
         lines += [question, *(f"{letter(index)}. {choice}" for index, choice in enumerate(problem.choices))]
@@ -62,6 +65,50 @@ def prompt_of(problem: Problem, prompt_format: PromptFormat, *, with_image: bool
     else:
         lines = [question, f"Context: {hint or 'N/A'}", f"Options: {options(problem.choices)}"]
     return (f"{IMAGE_TOKEN}\n" if shown else "") + _single_spaced("\n".join(lines))
+
+
+def few_shot_prompt(
+    problem: Problem, prompt_format: PromptFormat, examples: Sequence[tuple[Problem, str]], caption: str = ""
+) -> str:
+    """Answered examples, each with its caption, and the question behind them, its answer left open.
+
+    Source: base_prompt.py of the ScienceQA repository (labels, order, blank lines). For CQM-A examples are answered
+    with the sentence, as there.
+    """
+    answered = "QCM-A" if prompt_format == "CQM-A" else prompt_format
+    told = [
+        f"{_labelled(example, prompt_format, shown)} {target_of(example, answered)}" for example, shown in examples
+    ]
+    return "\n\n".join(_single_spaced(text) for text in (*told, _labelled(problem, prompt_format, caption)))
+
+
+def _labelled(problem: Problem, prompt_format: PromptFormat, caption: str) -> str:
+    question = f"Question: {problem.question}"
+    context = f"Context: {f'{problem.hint.strip()} {caption}'.strip() or 'N/A'}"
+    first, second = (context, question) if prompt_format == "CQM-A" else (question, context)
+    return f"{first}\n{second}\nOptions: {options(problem.choices)}\nAnswer:"
+
+
+def candidates_of(problem: Problem, prompt_format: PromptFormat) -> list[str]:
+    """What each choice would be answered with, none of it telling the truth: the texts that likelihoods compare."""
+    letters = [letter(index) for index in range(len(problem.choices))]
+    if prompt_format == "CQM-A":
+        return letters
+    named = problem.choices if prompt_format == "QCM-E" else letters
+    return [f"The answer is {name}." for name in named]
+
+
+class Cue(NamedTuple):
+    """What makes a model that has reasoned answer: `text` is put behind its reasoning, which ends where `mark` begins
+    if the model went on to an answer by itself."""
+
+    text: str
+    mark: str
+
+
+def cue_of(prompt_format: PromptFormat) -> Cue:
+    """The cue of the second pass. That of QCM-LEPA is LLaVA's (model_vqa_science.py of April 2023)."""
+    return Cue("\n###\nANSWER:", "###") if prompt_format == "QCM-LEPA" else Cue(" The answer is", "The answer is")
 
 
 def target_of(problem: Problem, prompt_format: PromptFormat) -> str:

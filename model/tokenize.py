@@ -101,6 +101,10 @@ class ConversationTokenizer:
             ids += self._piece(piece)
         return ids
 
+    def answer(self, words: str) -> list[int]:
+        """Ids of the words of an answer, or of its beginning, as they follow a prompt in training."""
+        return self._literal_ids(self.template.before_words + words)
+
     def _start(self) -> list[int]:
         """What the tokenizer itself puts in front of a text (LLaMA's bos), nothing for others."""
         if self.template.writes_bos:

@@ -14,16 +14,18 @@ from typing import Literal
 from pydantic import JsonValue
 
 from configs.schema import Endpoint, ScriptedEndpoint
-from tasks.chat_records import ChatClient, ChatRole, Failure, Message, Reply, Usage, Window
+from tasks.chat_records import ChatClient, ChatRole, Failure, ImageFile, Message, Reply, Usage, Window
 from tasks.code import code_digest
+from tasks.errors import ConfigError
 
 __all__ = [
-    "ChatClient", "ChatRole", "Failure", "InTurn", "Message", "Reply", "Role", "ScriptedClient", "Usage", "Window",
-    "answer_all", "answers", "make_client",
+    "ChatClient", "ChatRole", "Failure", "ImageFile", "InTurn", "Message", "Reply", "Role", "ScriptedClient", "Usage",
+    "Window", "answer_all", "answers", "make_client",
 ]
 
-Role = Literal["teacher", "judge", "llm"]
-"""What an endpoint is asked for; `llm` is the text-only LLM of an ensemble, and of a bench's references."""
+Role = Literal["teacher", "judge", "llm", "model"]
+"""What an endpoint is asked for; `llm` is the text-only LLM of an ensemble, and of a bench's references; `model` is
+one that is evaluated."""
 SCRIPTED_CODE = ("tasks/scripted", "tasks/world")
 FREE_AT_ONCE = 500
 WAIT_SECONDS = 60.0
@@ -35,6 +37,8 @@ def make_client(endpoint: Endpoint, api_key: str | None, role: Role) -> ChatClie
     Nothing is sent yet. The `openai` package is imported here, not with this module: it takes a second.
     """
     if isinstance(endpoint, ScriptedEndpoint):
+        if role == "model":
+            raise ConfigError("there is no scripted model to evaluate; name an endpoint of kind openai")
         from tasks.scripted.judge import answer as judge
         from tasks.scripted.solver import answer as solver
         from tasks.scripted.teacher import answer as teacher

@@ -17,6 +17,8 @@ from tasks.chat_records import Message, Reply
 
 BYTES_A_TOKEN = 2
 """Fewer than texts have on average in any language that models are trained on: an estimate errs upwards."""
+IMAGE_TOKENS = 2500
+"""What an image may be counted as, before the endpoint says what it was."""
 TOKENS_A_MESSAGE = 16
 """Marks that a chat template puts around a message."""
 HIDDEN_TOKENS = 8192
@@ -60,7 +62,8 @@ def read_reply(body: str, messages: Sequence[Message], max_tokens: int) -> Reply
 
 def input_tokens(messages: Sequence[Message]) -> int:
     """How many tokens messages come to, by a cautious estimate."""
-    return sum(tokens_of(message.content) + TOKENS_A_MESSAGE for message in messages)
+    shown = IMAGE_TOKENS * sum(message.image is not None for message in messages)
+    return shown + sum(tokens_of(message.content) + TOKENS_A_MESSAGE for message in messages)
 
 
 def tokens_of(text: str) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import JsonValue
@@ -13,15 +15,37 @@ ChatRole = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True)
+class ImageFile:
+    """An image that goes with a message. It is read when it is sent; `sha256` (hex) is of its bytes."""
+
+    path: Path
+    media_type: str
+    sha256: str
+
+    def data_uri(self) -> str:
+        """The image as endpoints take it."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.path.read_bytes()).decode('ascii')}"
+
+
+@dataclass(frozen=True)
 class Message:
-    """One message of a chat."""
+    """One message of a chat: words, and an image in front of them where there is one."""
 
     role: ChatRole
     content: str
+    image: ImageFile | None = None
 
     def json(self) -> dict[str, JsonValue]:
         """The message as an OpenAI-compatible endpoint takes it."""
-        return {"role": self.role, "content": self.content}
+        if self.image is None:
+            return {"role": self.role, "content": self.content}
+        shown: dict[str, JsonValue] = {"type": "image_url", "image_url": {"url": self.image.data_uri()}}
+        return {"role": self.role, "content": [shown, {"type": "text", "text": self.content}]}
+
+    def kept(self) -> dict[str, JsonValue]:
+        """The message as the ledger keeps it: of an image its digest."""
+        told: dict[str, JsonValue] = {"role": self.role, "content": self.content}
+        return told if self.image is None else told | {"image": self.image.sha256}
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Keys:
         """Digest of who answers and how it samples, the messages, the attempt."""
         *_, last = messages = request.messages
         before = beginning(messages[:-1])
-        return _digest(f"{self._start} {before} {request.attempt} {last.role}", last.content)
+        return _digest(f"{self._start} {before} {request.attempt} {_who(last)}", last.content)
 
     def entry(self, request: Request, key: str, purpose: str, model: str, known: Container[str]) -> Entry:
         """What is written down: the longest beginning that the ledger has, or else all but the last message."""
@@ -53,10 +53,10 @@ class Keys:
         place, prefix = next(((place, digest) for place, digest in ways if digest in known), (at, ""))
         prefix = prefix or beginning(messages[:at])
         written = {
-            "client": self._identity, "prefix": prefix, "rest": [message.json() for message in messages[place:]],
+            "client": self._identity, "prefix": prefix, "rest": [message.kept() for message in messages[place:]],
             "attempt": request.attempt,
         }
-        stored = None if prefix in known else canonical_json([message.json() for message in messages[:place]])
+        stored = None if prefix in known else canonical_json([message.kept() for message in messages[:place]])
         return Entry(key, purpose, model, prefix, stored, canonical_json(written))
 
 
@@ -66,7 +66,12 @@ def beginning(messages: tuple[Message, ...]) -> str:
     if not messages:
         return _digest("", "")
     *_, last = messages
-    return _digest(f"{beginning(messages[:-1])} {last.role}", last.content)
+    return _digest(f"{beginning(messages[:-1])} {_who(last)}", last.content)
+
+
+def _who(message: Message) -> str:
+    """The role of a message, and what it shows."""
+    return message.role if message.image is None else f"{message.role} {message.image.sha256}"
 
 
 def _digest(before: str, content: str) -> str:

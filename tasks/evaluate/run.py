@@ -100,7 +100,7 @@ def _scienceqa(
     ensemble = ensembling.prepare(root, questions.problems, config, seed)
     if ensemble is not None and llm is None:
         raise ConfigError("evaluate.scienceqa.ensemble needs an LLM to ask")
-    asked = len(questions.problems) + (len(questions.images) if config.blind else 0)
+    asked = len(questions.problems) + (len(questions.withheld) if config.blind else 0)
 
     def run(progress: Callable[[int], None]) -> Part:
         report, examples = run_scienceqa.run(folder, questions, config, answerer, progress)

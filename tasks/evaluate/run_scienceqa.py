@@ -3,79 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from configs.schema import EvaluateConfig, ScienceQAConfig
-from model.questions import Problem, letter, prompt_of
-from tasks.errors import DataError
-from tasks.evaluate.answers import Answerer, Prompt, answer_all
-from tasks.evaluate.extraction import Rule, parse_answer
-from tasks.evaluate.pictures import check_readable, first_there, keep
+from model.questions import cue_of, letter
+from tasks.evaluate.answers import Answerer
+from tasks.evaluate.pictures import keep
 from tasks.evaluate.replay import size_note
 from tasks.evaluate.report import Answered, BenchmarkReport, Example
-from tasks.evaluate.scienceqa import (
-    Marked,
-    Outcome,
-    breakdown,
-    groups_of,
-    load_split,
-    mark,
-    share_of,
-    size_differences,
-    topics,
-)
+from tasks.evaluate.scienceqa import Marked, Outcome, breakdown, groups_of, share_of, size_differences, topics
+from tasks.evaluate.scienceqa_answers import Given, answers_of
+from tasks.evaluate.scienceqa_prompts import Questions, load_questions, prompts_of
+
+__all__ = ["NAME", "Questions", "load_questions", "prompts_of", "run"]
 
 NAME = "scienceqa"
-
-
-@dataclass(frozen=True)
-class Questions:
-    """The questions to ask, with the images that were found, and how many had to be left out."""
-
-    problems: dict[str, Problem]
-    images: dict[str, Path]
-    image_missing: int
-
-
-def load_questions(root: Path, config: ScienceQAConfig) -> Questions:
-    """The questions of the split in its order, at most `limit` of them.
-
-    A question whose image is named but not there is left out and counted, for partial copies of the official set are
-    common. Raises DataError if no image at all is there, or one cannot be read.
-    """
-    splits = root / config.splits
-    problems = load_split(root / config.problems, splits if splits.is_file() else None, config.split)
-    named = {pid: problem for pid, problem in problems.items() if problem.image}
-    images = {pid: path for pid, problem in named.items() if (path := _image(root, config, pid, problem))}
-    if named and not images:
-        pid = next(iter(named))
-        raise DataError(
-            f"none of the {len(named)} images of split '{config.split}' is there: looked for {root / config.images}/"
-            f"{config.split}/{pid}/{named[pid].image} and without the split; set evaluate.scienceqa.images"
-        )
-    askable = [pid for pid in problems if pid in images or pid not in named][: config.limit]
-    for pid in askable:
-        if pid in images:
-            check_readable(images[pid], f"question {pid}")
-    return Questions(
-        {pid: problems[pid] for pid in askable},
-        {pid: images[pid] for pid in askable if pid in images},
-        len(named) - len(images),
-    )
-
-
-def prompts_of(questions: Questions, config: ScienceQAConfig, *, blind: bool) -> dict[str, Prompt]:
-    """What is asked, by pid. Blind: the questions with an image only, without it; the others are the same anyway."""
-    asked = questions.images if blind else questions.problems
-    return {
-        pid: Prompt(
-            prompt_of(questions.problems[pid], config.prompt_format, with_image=pid in questions.images and not blind),
-            None if blind else questions.images.get(pid),
-            config.max_new_tokens,
-        )
-        for pid in asked
-    }
 
 
 def run(
@@ -85,12 +29,12 @@ def run(
     own = config.scienceqa
     assert own is not None
     prompts = prompts_of(questions, own, blind=False)
-    hidden = prompts_of(questions, own, blind=True) if config.blind else {}
-    texts = answer_all(answerer, [*prompts.values(), *hidden.values()], config.batch, progress)
-    sighted_texts = dict(zip(prompts, texts, strict=False))
-    blind_texts = {**sighted_texts, **dict(zip(hidden, texts[len(prompts) :], strict=True))} if config.blind else None
-    sighted = _marks(questions, sighted_texts, own)
-    blind = None if blind_texts is None else _marks(questions, blind_texts, own)
+    withheld = config.blind and own.image_as != "none"
+    hidden = prompts_of(questions, own, blind=True) if withheld else {}
+    asked = [(questions.problems[pid], prompt) for pid, prompt in [*prompts.items(), *hidden.items()]]
+    answers = answers_of(asked, own, answerer, config.batch, progress)
+    sighted = dict(zip(prompts, answers, strict=False))
+    blind = {**sighted, **dict(zip(hidden, answers[len(prompts) :], strict=True))} if withheld else None
     examples = [
         Example(
             id=pid,
@@ -98,12 +42,12 @@ def run(
             prompt=prompts[pid].text,
             correct=f"{letter(problem.answer)}. {problem.choices[problem.answer]}",
             groups=groups_of(problem),
-            sighted=_answered(sighted_texts[pid], sighted[pid]),
-            blind=None if blind is None or blind_texts is None else _answered(blind_texts[pid], blind[pid]),
+            sighted=_answered(sighted[pid]),
+            blind=None if blind is None else _answered(blind[pid]),
         )
         for pid, problem in questions.problems.items()
     ]
-    return _report(questions, sighted, blind, config, own), examples
+    return _report(questions, _marks(sighted), None if blind is None else _marks(blind), config, own), examples
 
 
 def _report(
@@ -117,17 +61,15 @@ def _report(
     notes = [f"not the published test split: {difference}" for difference in size_differences(questions.problems)]
     if questions.image_missing:
         notes.append(f"{questions.image_missing} questions of the split left out: their images are not there")
+    if questions.uncaptioned:
+        notes.append(f"{questions.uncaptioned} questions asked without their image: it has no caption")
     return BenchmarkReport(
         rows=breakdown(questions.problems, sighted, blind, config.confidence),
         topics=topics(questions.problems, sighted, blind, config.confidence),
         rates={Outcome.UNPARSED.value: share_of(Outcome.UNPARSED, sighted)},
         counts={"questions": len(questions.problems), **counts, "image_missing": questions.image_missing},
         settings={
-            "split": own.split,
-            "prompt_format": own.prompt_format,
-            "rule": own.rule,
-            "max_new_tokens": own.max_new_tokens,
-            "limit": own.limit,
+            **settings_of(questions, own),
             "blind": config.blind,
             "confidence": config.confidence,
             "interval": "exact",
@@ -136,21 +78,33 @@ def _report(
     )
 
 
-def _image(root: Path, config: ScienceQAConfig, pid: str, problem: Problem) -> Path | None:
-    assert problem.image is not None
-    folder = root / config.images
-    return first_there([folder / config.split / pid / problem.image, folder / pid / problem.image])
-
-
-def _marks(questions: Questions, texts: Mapping[str, str], own: ScienceQAConfig) -> dict[str, Marked]:
-    rule = Rule(own.rule)
-    return {
-        pid: mark(problem, parse_answer(texts[pid], problem.choices, rule))
-        for pid, problem in questions.problems.items()
+def settings_of(questions: Questions, own: ScienceQAConfig) -> dict[str, JsonValue]:
+    """All that the figures depend on: how questions were asked, and how answers were had and read."""
+    told: dict[str, JsonValue] = {
+        "split": own.split,
+        "prompt_format": own.prompt_format,
+        "answering": own.answering,
+        "image_as": own.image_as,
+        "limit": own.limit,
     }
+    if own.shots:
+        told |= {"shots": own.shots, "shots_split": own.shots_split, "examples": list(questions.examples)}
+    if own.answering == "likelihood":
+        return told | {"rule": "likelihood", "normalise": own.normalise, "end_mark": "left out"}
+    told |= {"rule": own.rule, "max_new_tokens": own.max_new_tokens}
+    if own.answering == "two_pass":
+        told |= {"passes": 2, "cue": cue_of(own.prompt_format).text, "answer_tokens": own.answer_tokens}
+    if own.temperature > 0:
+        told |= {"temperature": own.temperature, "top_p": own.top_p, "sampling_seed": own.sampling_seed}
+    return told
 
 
-def _answered(text: str, marked: Marked) -> Answered:
+def _marks(given: Mapping[str, Given]) -> dict[str, Marked]:
+    return {pid: answer.marked for pid, answer in given.items()}
+
+
+def _answered(given: Given) -> Answered:
+    text, marked = given
     return Answered(
         text=text,
         outcome=marked.outcome.value,

@@ -11,7 +11,9 @@ from prefect.cache_policies import NO_CACHE
 
 from configs.schema import EnsembleConfig
 from tasks.artifacts import Checkpoint, EvalReport, ImageSet
+from tasks.evaluate.endpoint import EndpointAnswerer
 from tasks.evaluate.run import build_evaluation
+from tasks.evaluate.subject import Subject, of_folder, open_answerer
 from tasks.ledger import Budget
 from tasks.making import StageRun
 from tasks.progress import Progress
@@ -27,28 +29,46 @@ def evaluate(
     """What the benchmarks say of the checkpoint. `outside` are roots of those that did not come with the images."""
 
     def build(folder: Path, progress: Progress) -> Built:
-        from model.decode import HuggingFaceAnswerer
-
-        config, bench = run.experiment.evaluate, run.experiment.evaluate.llava_bench
-        ensemble = config.scienceqa.ensemble if config.scienceqa else None
-        brought = {path.name: path for path in (run.local(images) / "benchmarks").glob("*")}
-        roots = {**brought, **outside}
-        rules = roots["llava_bench"] / bench.rules if bench and bench.rules else None
         train = run.experiment.train
         template = train.stages.instruct.template or train.template
-        answerer = HuggingFaceAnswerer(run.local(instructed) / "model", template)
-        with ExitStack() as stack:
-            judge = stack.enter_context(run.asking(bench.judge, "judge", progress=progress)) if bench else None
-            llm = (
-                stack.enter_context(run.asking(ensemble.llm, "llm", _budget(ensemble), progress)) if ensemble else None
-            )
-            built = build_evaluation(
-                folder, roots, config, answerer, judge, run.experiment.seed, progress, rules, llm
-            )
-            spent = sum(asker.tally.used.usd for asker in (judge, llm) if asker)
-        return Built(built.counts, {**built.facts, "usd_spent": round(spent, 6)})
+        subject = of_folder(run.local(instructed) / "model", template, instructed.digest)
+        return _asked(run, spec, subject, images, outside, folder, progress)
 
     return run.make(spec, build)
+
+
+@task(name="evaluate model", task_run_name=TITLE, cache_policy=NO_CACHE)
+def evaluate_model(
+    run: StageRun, spec: StageSpec[EvalReport], subject: Subject, images: ImageSet | None, outside: Mapping[str, Path]
+) -> EvalReport:
+    """What the benchmarks say of any other model."""
+
+    def build(folder: Path, progress: Progress) -> Built:
+        return _asked(run, spec, subject, images, outside, folder, progress)
+
+    return run.make(spec, build)
+
+
+def _asked(
+    run: StageRun, spec: StageSpec[EvalReport], subject: Subject, images: ImageSet | None,
+    outside: Mapping[str, Path], folder: Path, progress: Progress,
+) -> Built:
+    config, bench = run.experiment.evaluate, run.experiment.evaluate.llava_bench
+    brought = {path.name: path for path in (run.local(images) / "benchmarks").glob("*")} if images else {}
+    roots = {**brought, **outside}
+    rules = roots["llava_bench"] / bench.rules if bench and bench.rules else None
+    ensemble = config.scienceqa.ensemble if config.scienceqa else None
+    answerer = open_answerer(
+        subject, config, lambda endpoint: run.asking(endpoint, "model", progress=progress), run.work(spec)
+    )
+    with ExitStack() as stack:
+        judge = stack.enter_context(run.asking(bench.judge, "judge", progress=progress)) if bench else None
+        llm = stack.enter_context(run.asking(ensemble.llm, "llm", _budget(ensemble), progress)) if ensemble else None
+        built = build_evaluation(folder, roots, config, answerer, judge, run.experiment.seed, progress, rules, llm)
+        spent = sum(asker.tally.used.usd for asker in (judge, llm) if asker)
+    spent += answerer.usd if isinstance(answerer, EndpointAnswerer) else 0.0
+    facts = built.facts if subject.endpoint is None else {**built.facts, "model": dict(subject.identity)}
+    return Built(built.counts, {**facts, "usd_spent": round(spent, 6)})
 
 
 def _budget(ensemble: EnsembleConfig) -> Budget | None:

@@ -131,6 +131,22 @@ class MlflowRegistry:
         with self._refusals(f"load version {version}"):
             return ask(f"models:/{self.name}/{version}", canary.probes, canary.tokens)
 
+    def fetch(self, version: str, folder: Path) -> Path:
+        """A version's Hugging Face folder as a local one, fetched to `folder` unless it lies there already.
+
+        Raises RegistryError if there is no such version, or it holds no such folder.
+        """
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with self._refusals(f"fetch version {version} of {self.name}"):
+            from mlflow.artifacts import download_artifacts
+
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                fetched = Path(download_artifacts(self.weights(version), dst_path=scratch))
+                shutil.move(fetched, folder)
+        return folder
+
     def rows(self) -> list[dict[str, JsonValue]]:
         """Every version, newest first, as `llavaflow models --json` prints them."""
         aliases = self._aliases()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model.records import IMAGE_TOKEN
@@ -12,15 +12,15 @@ from tasks.evaluate.answers import Prompt
 
 @dataclass
 class Model:
-    """Answers every prompt by a function; remembers the batches it was given."""
+    """Answers every prompt by a function; remembers the calls."""
 
     say: Callable[[Prompt], str]
     batches: list[list[Prompt]] = field(default_factory=list)
 
-    def answer(self, prompts: Sequence[Prompt]) -> list[str]:
-        """One answer a prompt."""
+    def answer(self, prompts: Sequence[Prompt], batch: int) -> Iterator[tuple[int, str]]:
+        """One answer a prompt, the last one first."""
         self.batches.append(list(prompts))
-        return [self.say(prompt) for prompt in prompts]
+        yield from ((position, self.say(prompts[position])) for position in reversed(range(len(prompts))))
 
     @property
     def asked(self) -> list[Prompt]:

@@ -134,7 +134,7 @@ class FakeServer:
             text = self.answer(request["messages"])
         else:
             text = await self._loop.run_in_executor(self._workers, self.answer, request["messages"])
-        words = sum(len(message["content"].split()) for message in request["messages"])
+        words = sum(len(str(message["content"]).split()) for message in request["messages"])
         answer: dict[str, Any] = {
             "id": "chatcmpl-fake",
             "object": "chat.completion",

@@ -23,7 +23,7 @@ ENTRIES = {
 }
 BESIDE = {
     "generate": ["tasks/chat.py", "tasks/ledger.py"],
-    "evaluate": ["tasks/chat.py", "tasks/ledger.py", "model/decode.py"],
+    "evaluate": ["tasks/evaluate/kept.py", "tasks/chat.py", "tasks/ledger.py", "model/decode/__init__.py"],
 }
 """What the stage's task brings in beside its run.py."""
 NEUTRAL = {

@@ -238,9 +238,9 @@ def test_a_batch_can_be_learnt_by_heart_and_is_answered_after_saving(
         image.save(path)
     answerer = HuggingFaceAnswerer(tmp_path / "model", template)
     asked = [Question("<image>\nWhich shape?", path, 12) for path in paths]
-    assert answerer.answer(asked) == ["A ball.", "The cube."]
-    assert answerer.answer([Question("What is 1?", None, 12)]) == ["1"]
-    assert answerer.answer([]) == []
+    assert dict(answerer.answer(asked)) == {0: "A ball.", 1: "The cube."}
+    assert dict(answerer.answer([Question("What is 1?", None, 12)])) == {0: "1"}
+    assert dict(answerer.answer([])) == {}
 
 
 def test_a_tokenizer_of_another_model_is_refused(base: Path, tmp_path: Path) -> None:

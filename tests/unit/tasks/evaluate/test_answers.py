@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,10 @@ def test_answers_come_back_in_the_order_of_asking() -> None:
     assert answer_all(model, prompts, 4, lambda done: None) == [str(17 - number) for number in range(17)]
 
 
-def test_batches_hold_like_prompts_and_no_more_than_asked_for() -> None:
-    seeing = [Prompt(f"{IMAGE_TOKEN}\n{'x' * number}", IMAGE, 8) for number in (9, 1, 5)]
-    reading = [Prompt("x" * number, None, 8) for number in (2, 8, 4)]
-    model = Model(lambda prompt: prompt.text)
+def test_progress_hears_of_every_answer() -> None:
     done: list[int] = []
-    answer_all(model, [seeing[0], reading[0], seeing[1], reading[1], seeing[2], reading[2]], 2, done.append)
-    assert [len(batch) for batch in model.batches] == [2, 1, 2, 1]
-    assert all(len({prompt.image for prompt in batch}) == 1 for batch in model.batches)
-    assert [len(prompt.text) for prompt in model.batches[2]] == [2, 4]
-    assert done == [2, 3, 5, 6]
+    answer_all(Model(lambda prompt: prompt.text), [Prompt("a", None, 8)] * 4, 2, done.append)
+    assert done == [1, 2, 3, 4]
 
 
 def test_an_image_and_its_token_belong_together() -> None:
@@ -40,8 +35,8 @@ def test_an_image_and_its_token_belong_together() -> None:
 
 def test_a_model_that_leaves_answers_out_is_noticed() -> None:
     class Lazy:
-        def answer(self, prompts: object) -> list[str]:
-            return ["one"]
+        def answer(self, prompts: object, batch: int) -> Iterator[tuple[int, str]]:
+            yield 0, "one"
 
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(AssertionError, match="1 prompts were left without an answer"):
         answer_all(Lazy(), [Prompt("a", None, 8), Prompt("b", None, 8)], 8, lambda done: None)
