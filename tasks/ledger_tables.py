@@ -10,6 +10,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 METADATA = sa.MetaData()
+UNDER_WAY = sa.literal_column("state") == sa.literal_column("'in_flight'")
+"""Rows that were sent and have no outcome; without parameters, since an index is made of it."""
 PREFIXES = sa.Table(
     "prefixes",
     METADATA,
@@ -36,9 +38,8 @@ REQUESTS = sa.Table(
     sa.Column("answered", sa.Float),
     sa.Column("lease_until", sa.Float),
     sa.Column("owner", sa.String(255)),
+    sa.Index("requests_under_way", "created", sqlite_where=UNDER_WAY, postgresql_where=UNDER_WAY),
 )
-UNDER_WAY = REQUESTS.c.state == sa.literal_column("'in_flight'")
-sa.Index("requests_under_way", REQUESTS.c.created, sqlite_where=UNDER_WAY, postgresql_where=UNDER_WAY)
 LOCK_SECONDS = 60.0
 DIALECTS = ("postgresql", "sqlite")
 
