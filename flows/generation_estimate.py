@@ -56,7 +56,7 @@ def generation_of(experiment: Experiment, images: Path | None = None, ledger: st
     """
     config = experiment.generate
     if config.teacher is None or config.samples == 0:
-        return {"requests": 0}
+        return {}
     work: Work = {"requests": config.samples, "requests at most": config.samples * config.max_attempts}
     if not isinstance(config.teacher, OpenAIEndpoint):
         return work

@@ -10,7 +10,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 METADATA = sa.MetaData()
-UNDER_WAY = sa.text("state = 'in_flight'")
+UNDER_WAY = sa.literal_column("state") == sa.literal_column("'in_flight'")
+"""Rows that were sent and have no outcome; without parameters, since an index is made of it."""
 PREFIXES = sa.Table(
     "prefixes",
     METADATA,

@@ -24,7 +24,8 @@ def locked(project: Path) -> dict[str, str]:
     """The packages of the lock, installed as locked; torch as its CPU build calls itself."""
     lines = (project / "requirements.lock").read_text(encoding="utf-8").splitlines()
     found = [Requirement(line) for line in lines if line and not line.lstrip().startswith("#")]
-    versions = {one.name: str(one.specifier).removeprefix("==") for one in found}
+    here = [one for one in found if one.marker is None or one.marker.evaluate()]
+    versions = {one.name: str(one.specifier).removeprefix("==") for one in here}
     return versions | {"torch": versions["torch"] + "+cpu"}
 
 
