@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
+from model.efficientnet import register
 from model.errors import ModelError
 from model.images import Aspect, ImageTransform, transform_of
 from model.records import IMAGE_TOKEN
@@ -81,6 +82,7 @@ def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspec
 
     Raises ModelError if tokenizer and language model do not fit, or vision tower, image processor and feature layer.
     """
+    register()
     language = AutoModelForCausalLM.from_pretrained(base / "language", dtype=torch.float32)
     tokenizer = _tokenizer(base / "language")
     vision = AutoModel.from_pretrained(base / "vision", dtype=torch.float32)
@@ -127,6 +129,7 @@ def load(folder: Path, *, weights: bool = True) -> Assembled:
     """
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no config.json: it is not a model folder")
+    register()
     config = AutoConfig.from_pretrained(folder)
     if config.model_type != "llava":
         raise ModelError(f"{folder} holds a {config.model_type} model, not a LLaVA one")

