@@ -139,12 +139,10 @@ class MlflowRegistry:
         if folder.is_dir():
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with self._refusals(f"fetch version {version} of {self.name}"):
-            from mlflow.artifacts import download_artifacts
-
-            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-                fetched = Path(download_artifacts(self.weights(version), dst_path=scratch))
-                shutil.move(fetched, folder)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            fetched = Path(scratch, "weights")
+            self.fetch_weights(version, fetched)
+            shutil.move(fetched, folder)
         return folder
 
     def rows(self) -> list[dict[str, JsonValue]]:
