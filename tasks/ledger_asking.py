@@ -68,7 +68,7 @@ class Asking:
         """See `Ledger.ask`."""
         with self._client.window() as window:
             try:
-                landed: Sequence[tuple[_Wanted, Reply | Failure]] = ()
+                landed: Sequence[tuple[int, Reply | Failure]] = ()
                 while True:
                     yield from self._exchange(window, landed)
                     yield from self._draw()
@@ -117,10 +117,11 @@ class Asking:
     # ------------------------------------------------------------------ sending and writing down
 
     def _exchange(
-        self, window: Window, landed: Sequence[tuple[_Wanted, Reply | Failure]]
+        self, window: Window, landed: Sequence[tuple[int, Reply | Failure]]
     ) -> Iterator[tuple[int, Answer]]:
         """Commit what has landed together with the claims of what is sent next; send that; hand out the answers."""
-        answers = [(item, self._priced(item, outcome)) for item, outcome in landed]
+        came_down = [(self._under_way[number], outcome) for number, outcome in landed]
+        answers = [(item, self._priced(item, outcome)) for item, outcome in came_down]
         claimed = self._affordable(window.free)
         entries = [
             self._keys.entry(item.request, item.key, self._purpose, self._client.model, self._rows.prefixes)
@@ -128,11 +129,12 @@ class Asking:
         ]
         now = self._clock()
         outcomes = [
-            Landed(item.key, outcome, answer.usd) for (item, outcome), (_, answer) in zip(landed, answers, strict=True)
+            Landed(item.key, outcome, answer.usd)
+            for (item, outcome), (_, answer) in zip(came_down, answers, strict=True)
         ]
         came = self._rows.exchange(outcomes, entries, self._owner, now, now + self._lease)
-        for item, _ in answers:
-            del self._wanted[item.key]
+        for number, _ in landed:
+            del self._wanted[self._under_way.pop(number).key]
         self._send(window, [item for item in claimed if came[item.key] == "ours"])
         others = [item for item in claimed if came[item.key] != "ours"]
         for item in others:
@@ -185,7 +187,7 @@ class Asking:
 
     # ------------------------------------------------------------------ waiting
 
-    def _land(self, window: Window) -> list[tuple[_Wanted, Reply | Failure]]:
+    def _land(self, window: Window) -> list[tuple[int, Reply | Failure]]:
         """Wait for outcomes, for places, or for other workers. Raises BudgetExhausted and what the window raises."""
         idle = not self._under_way
         if idle and self._too_dear and self._budget is not None:
@@ -200,8 +202,7 @@ class Asking:
             return []
         self._renew()
         hungry = bool(self._ready) and not self._too_dear
-        landed = window.land(hungry, POLL_SECONDS if self._held else self._lease / 4)
-        return [(self._under_way.pop(number), outcome) for number, outcome in landed]
+        return window.land(hungry, POLL_SECONDS if self._held else self._lease / 4)
 
     def _renew(self) -> None:
         """Leases end late, and are moved on before: an outage may keep requests under way for long."""

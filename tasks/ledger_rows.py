@@ -5,8 +5,7 @@ An answered row never changes again. Who may send a request is decided by one IN
 workers on one ledger never pay for the same key: whoever finds a live lease waits for its answer.
 
 Outcomes that landed together and the claims of what is sent next are one transaction (group commit): the cost of a
-durable commit is shared by all that waited for it. Rows are always written in the order of their keys, so that two
-workers never wait for each other.
+durable commit is shared by all that waited for it. One worker writes at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from tasks.chat_records import Failure, Reply
 from tasks.errors import EnvironmentProblem
 from tasks.ledger_keys import Entry
 from tasks.ledger_owner import abandoned
-from tasks.ledger_tables import PREFIXES, REQUESTS, UNDER_WAY, insert_new, open_engine
+from tasks.ledger_tables import PREFIXES, REQUESTS, UNDER_WAY, insert_new, only_writer, open_engine
 
 KEYS_A_QUERY = 500
 KEPT = [REQUESTS.c[name] for name in ("key", "state", "reply", "input_tokens", "output_tokens", "finish_reason", "usd")]
@@ -103,6 +102,7 @@ class Rows:
         if not landed and not claims:
             return {}
         with self._transaction() as connection:
+            only_writer(connection)
             self._write(connection, landed, owner, now)
             came = self._claim(connection, claims, owner, now, lease_until)
         self.prefixes.update(entry.prefix for entry in claims)
@@ -114,6 +114,7 @@ class Rows:
         if renewed:
             ours = (REQUESTS.c.key == sa.bindparam("of"), REQUESTS.c.owner == owner, UNDER_WAY)
             with self._transaction() as connection:
+                only_writer(connection)
                 connection.execute(sa.update(REQUESTS).where(*ours).values(lease_until=sa.bindparam("until")), renewed)
 
     def open_requests(self, now: float) -> list[OpenRequest]:

@@ -41,6 +41,8 @@ REQUESTS = sa.Table(
     sa.Index("requests_under_way", "created", sqlite_where=UNDER_WAY, postgresql_where=UNDER_WAY),
 )
 LOCK_SECONDS = 60.0
+WRITERS = 0x11A7A
+"""Number of the lock that writers hold in Postgres."""
 DIALECTS = ("postgresql", "sqlite")
 
 
@@ -49,6 +51,16 @@ def insert_new(table: sa.Table, dialect: str) -> sa.Insert:
     if dialect == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def only_writer(connection: sa.Connection) -> None:
+    """Let no other worker write before this transaction ends, as SQLite does by itself.
+
+    In Postgres workers that write several rows each could else wait for each other: an INSERT waits for an UPDATE of
+    the row it might meet.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS)))
 
 
 def open_engine(url: sa.URL) -> sa.Engine:

