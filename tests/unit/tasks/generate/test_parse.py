@@ -99,6 +99,8 @@ def test_a_description_in_the_form_of_a_conversation_is_rejected(text: str) -> N
         ("The coordinates show a dog.", "leak"),
         ("According to the description, a dog runs.", "leak"),
         ("The provided text mentions a dog.", "leak"),
+        ("Here's a revised version of the original sentence: a dog runs.", "leak"),
+        ("This rephrased sentence aims to say that a dog runs.", "leak"),
         ("A dog at [0.1, 0.2, 0.3, 0.4].", "coordinates"),
         ("A dog at (0.10, 0.25).", "coordinates"),
         ("A dog whose left edge is at 0.352.", "coordinates"),
