@@ -52,7 +52,8 @@ ENGLISH = Language(
         r"\b(captions?|bounding[ -]box(es)?|coordinates?|annotations?|object detections?"
         r"|(the|these|those|given|provided) (sentences|descriptions|rectangles)"
         r"|(provided|given) (text|information|context|description)"
-        r"|(original|revised|altered|rewritten|rephrased|corrected) (sentence|version|text|description|reply|response)s?"
+        r"|(original|revised|altered|rewritten|rephrased|corrected)"
+        r" (sentence|version|text|description|reply|response)s?"
         r"|rephras(e|es|ed|ing)|the sentence's structure"
         r"|(according to|based on|from) the (description|text|sentences?|context|information))\b",
         re.IGNORECASE,
