@@ -180,6 +180,17 @@ def test_every_config_map_secret_and_account_that_is_named_is_made(tree: Path, p
         assert template["spec"].get("serviceAccountName", "llavaflow") in accounts
 
 
+def test_driver_and_training_nodes_work_in_one_folder_that_several_nodes_can_mount(tree: Path) -> None:
+    (claim,) = [one for one in manifests(tree) if one["kind"] == "PersistentVolumeClaim"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    for template in all_pods(tree):
+        if template["metadata"]["labels"]["app.kubernetes.io/name"] in ("flow-run", "ray-worker"):
+            volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+            assert volumes["work"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+            mounts = {mount["name"]: mount["mountPath"] for mount in template["spec"]["containers"][0]["volumeMounts"]}
+            assert mounts["work"] == "/var/llavaflow"
+
+
 def test_network_policies_speak_of_pods_that_exist(tree: Path) -> None:
     label = "app.kubernetes.io/name"
     pods = {template["metadata"]["labels"][label] for template in all_pods(tree)}
@@ -226,7 +237,7 @@ def test_the_work_pool_s_template_uses_only_variables_that_it_declares_and_prefe
     assert set(pool["job_configuration"]) <= set(shipped["job_configuration"])
     declared = set(pool["variables"]["properties"])
     assert set(re.findall(r"\{\{ (\w+) \}\}", json.dumps(pool["job_configuration"]))) <= declared
-    assert declared - set(shipped["variables"]["properties"]) == {"scratch"}
+    assert declared <= set(shipped["variables"]["properties"])
 
 
 def test_versions_of_services_are_those_of_the_lock(tree: Path, project: Path) -> None:
