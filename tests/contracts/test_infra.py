@@ -19,6 +19,7 @@ import yaml
 from tests.contracts.kuberay import CUSTOM, RayCluster, RayJob
 
 KUBERNETES = "1.34"
+UNEQUIPPED = "requirements-dev.in names the package with the schemas: run `make setup`"
 POD_KINDS = {"Deployment", "StatefulSet", "Job"}
 SECRETS = {
     "llavaflow-prefect-server", "llavaflow-prefect-client", "llavaflow-mlflow", "llavaflow-mlflow-auth", "llavaflow-s3",
@@ -86,8 +87,7 @@ def containers(template: Tree) -> list[Tree]:
 
 def check(manifest: Tree) -> None:
     """Raise for a manifest that is not of its kind's schema, unknown keys being errors."""
-    import kubernetes_validate
-
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason=UNEQUIPPED)
     if manifest["kind"] in CUSTOM:
         CUSTOM[manifest["kind"]].model_validate(manifest)
         for number, template in enumerate(pod_templates(manifest)):
@@ -97,12 +97,7 @@ def check(manifest: Tree) -> None:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
-def with_schemas() -> None:
-    pytest.importorskip("kubernetes_validate", reason="requirements-dev.in names it: run `make setup`")
-
-
 def test_every_manifest_is_of_its_kind_s_schema(tree: Path) -> None:
-    with_schemas()
     found = manifests(tree)
     assert {"Deployment", "StatefulSet", "NetworkPolicy", "RayCluster", "RayJob"} <= {one["kind"] for one in found}
     for manifest in [*found, job_of(tree)]:
@@ -110,7 +105,6 @@ def test_every_manifest_is_of_its_kind_s_schema(tree: Path) -> None:
 
 
 def test_a_mistyped_key_is_seen(tree: Path) -> None:
-    with_schemas()
     deployment = next(one for one in manifests(tree) if one["kind"] == "Deployment")
     deployment["spec"]["replica"] = 1
     with pytest.raises(jsonschema.ValidationError):
@@ -118,7 +112,6 @@ def test_a_mistyped_key_is_seen(tree: Path) -> None:
 
 
 def test_a_mistyped_key_in_ray_s_pods_is_seen(tree: Path) -> None:
-    with_schemas()
     cluster = next(one for one in manifests(tree) if one["kind"] == "RayCluster")
     cluster["spec"]["workerGroupSpecs"][0]["template"]["spec"]["toleration"] = []
     with pytest.raises(jsonschema.ValidationError):
@@ -136,7 +129,7 @@ def test_the_compose_file_is_of_its_schema_and_asks_for_no_variable_that_the_exa
         assert service["cap_drop"] == ["ALL"], name
     found = importlib.util.find_spec("check_jsonschema")
     if found is None or found.origin is None:
-        pytest.skip("requirements-dev.in names check-jsonschema: run `make setup`")
+        pytest.skip(UNEQUIPPED)
     schema = Path(found.origin).parent / "builtin_schemas" / "vendor" / "compose-spec.json"
     jsonschema.validate(compose, json.loads(schema.read_text(encoding="utf-8")))
 
