@@ -177,7 +177,7 @@ def test_driver_and_training_nodes_work_in_one_folder_that_several_nodes_can_mou
     (claim,) = [one for one in manifests(tree) if one["kind"] == "PersistentVolumeClaim"]
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     for template in all_pods(tree):
-        if template["metadata"]["labels"]["app.kubernetes.io/name"] in ("flow-run", "ray-worker"):
+        if template["metadata"]["labels"]["app.kubernetes.io/name"] in ("flow-run", "ray-head", "ray-worker"):
             volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
             assert volumes["work"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
             mounts = {mount["name"]: mount["mountPath"] for mount in template["spec"]["containers"][0]["volumeMounts"]}
