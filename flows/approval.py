@@ -56,7 +56,15 @@ def give_answer(
     promotion, flow_run = approve(desk, run, reason) if yes else reject(desk, run, reason)
     if yes:
         promotion = check_champion(desk, registry, promotion, progress)
+    _tell(registry.name, promotion, run)
     return Answered(promotion, _resume(flow_run) if flow_run else "")
+
+
+def _tell(model: str, promotion: Promotion, run: str) -> None:
+    if os.environ.get("PREFECT_API_URL"):
+        from flows.events import tell_decision
+
+        tell_decision(model, promotion, run)
 
 
 def _resume(flow_run: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.events import failure_told
 from flows.named_model import Named, subject_of
 from flows.outcome import Ending
 from flows.pipeline import Spine
@@ -16,7 +17,7 @@ from tasks.report.collect import read_benchmarks
 @flow(name="evaluation", flow_run_name="{experiment}: {named.model}")
 def evaluation(experiment: str, named: Named, overrides: tuple[str, ...] = (), tag: str = "") -> Ending:
     """Ask a model the benchmarks of an experiment. Test sets that come with its images are made if need be."""
-    with open_run(experiment, overrides, tag) as run, run.ending_early():
+    with open_run(experiment, overrides, tag) as run, failure_told(run), run.ending_early():
         subject = subject_of(named, run.tracked.store, run.home / "work" / "models")
         outside = outside_benchmarks(run.experiment, run.settings)
         wanted = [name for name in ("scienceqa", "llava_bench") if getattr(run.experiment.evaluate, name) is not None]

@@ -17,6 +17,7 @@ from prefect.futures import PrefectFuture
 
 from flows.approval import suspend_if_asked
 from flows.candidate import candidate_of, surroundings_of
+from flows.events import failure_told
 from flows.outcome import Ending
 from flows.prefect_artifacts import publish, title
 from flows.report_page import ending_of, page_of, review_of
@@ -38,7 +39,7 @@ from tasks.train.task import train
 @flow(name="pipeline", flow_run_name=title)
 def pipeline(experiment: str, overrides: tuple[str, ...] = (), tag: str = "") -> Ending:
     """Run an experiment to the end: an id or a YAML file, `a.b.c=value` overrides, and a word to find the run by."""
-    with open_run(experiment, overrides, tag) as run, run.ending_early():
+    with open_run(experiment, overrides, tag) as run, failure_told(run), run.ending_early():
         ending = Spine(run).finish()
         hours = run.experiment.gate.approval_hours
     suspend_if_asked(ending, hours)
@@ -48,7 +49,7 @@ def pipeline(experiment: str, overrides: tuple[str, ...] = (), tag: str = "") ->
 @flow(name="part", flow_run_name="{experiment} up to {last}")
 def part(experiment: str, last: str, overrides: tuple[str, ...] = (), tag: str = "") -> Ending:
     """Run an experiment up to one of its stages."""
-    with open_run(experiment, overrides, tag) as run, run.ending_early():
+    with open_run(experiment, overrides, tag) as run, failure_told(run), run.ending_early():
         spine = Spine(run)
         getattr(spine, PARTS[last])
         if "conversations" in vars(spine):

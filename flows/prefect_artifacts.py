@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from flows.events import tell_decision
 from flows.run import Run
 from tasks.register.verdict import Verdict
 from tasks.report.words import score_name
-
-WITHDRAWN = "llavaflow.champion.withdrawn"
-"""Event of a champion that did not answer as it was registered; automations may alert on it."""
 
 
 def title() -> str:
@@ -21,16 +18,14 @@ def title() -> str:
 
 
 def publish(run: Run, verdict: Verdict) -> None:
-    """Write the artifacts of a finished run, and an event where a champion was taken back by itself."""
+    """Write the artifacts of a finished run, and an event with the decision."""
     if verdict.compared:
         create_table_artifact(comparison_of(verdict), key="comparison", description=f"Against the champion, {run.id}")
     create_table_artifact(results_of(run), key="results", description=f"Results of {run.id}, in percent")
     create_markdown_artifact(decision_of(run), key="decision", description="The gate's decision")
     create_markdown_artifact(links_of(run), key="links", description="Where to look")
-    decision = run.ending.decision
-    if decision is not None and decision.verdict == "hold" and decision.champion_before == decision.challenger:
-        model = f"llavaflow.model.{run.registry.name}"
-        emit_event(WITHDRAWN, {"prefect.resource.id": model}, payload=decision.model_dump(mode="json"))
+    if run.ending.decision is not None:
+        tell_decision(run.registry.name, run.ending.decision, run.id)
 
 
 def comparison_of(verdict: Verdict) -> list[dict[str, str | int | float]]:
