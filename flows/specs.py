@@ -53,7 +53,7 @@ MODEL = (
 
 CODE: dict[str, tuple[str, ...]] = {
     "ingest": ("tasks/ingest", "tasks/world", *RECORDS),
-    "generate": ("tasks/generate", *CHAT, *WORLD, "model/records.py"),
+    "generate": ("tasks/generate", "tasks/origins.py", *CHAT, *WORLD, "model/records.py"),
     "shard": ("tasks/shard", "tasks/shards.py", *IMAGES, *RECORDS),
     "base": (
         "tasks/base", "tasks/world", *RECORDS, "model/efficientnet.py", "model/images.py", "model/packed.py",

@@ -86,6 +86,7 @@ class ConversationSet(Artifact):
     """Instruction conversations.
 
     conversations.jsonl   one `model.records.Sample` a line (the LLaVA JSON fields and `kind`), sorted by id
+    origins.jsonl         where each of them comes from: one `tasks.origins.Origin` a line, in the same order
     rejected.jsonl        one `tasks.generate.attempt.Rejection` a line, sorted by id: {"id", "image", "kind",
                           "question", "reason", "reply", "attempts", "reasons" (of every attempt)}
     statistics.json       lengths, question types and objects, by kind: `tasks.generate.statistics.Statistics`
