@@ -251,6 +251,34 @@ def compare(
 
 
 @app.command()
+def lineage(
+    version: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Version, alias, models:/NAME/VERSION, or id of a run.")
+    ] = None,
+    image: Annotated[str | None, typer.Option("--image", help="What came of it: its sha256 or its id.")] = None,
+    answer: Annotated[str | None, typer.Option("--answer", help="What came of it: its key in the ledger.")] = None,
+    prompts: Annotated[str | None, typer.Option("--prompts", help="What came of them: their digest.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="A page to write, with all that is found.")] = None,
+    samples: Annotated[
+        Path | None, typer.Option("--samples", help="A JSONL file to write: every training sample of MODEL.")
+    ] = None,
+    model: Model = "llavaflow", as_json: Json = False,
+) -> None:
+    """What a model learned from; or which models learned from an image, an answer, a set of prompts."""
+    from configs.settings import Settings
+    from flows.lineage.command import Question, lines
+    from flows.lineage.command import lineage as look
+    from flows.lineage.versions import model_name
+
+    registry = _registry(model_name(version or "", model))
+    found = look(Question(version, image, answer, prompts), registry, Settings(), html, samples)
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+    else:
+        typer.echo("\n".join(lines(found)))
+
+
+@app.command()
 def rollback(
     to: Annotated[str | None, typer.Option("--to", help="Version to go back to; default is the one before.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the trail.")] = "",
