@@ -279,6 +279,37 @@ def lineage(
 
 
 @app.command()
+def forget(
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="IMAGE...", help="sha256 or id of an image, or a file of them.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the list.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Let them in again.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Show what is withdrawn.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Withdraw images: the next runs leave them out and rebuild what had them."""
+    import getpass
+
+    from configs.settings import Settings
+    from flows.lineage.forgetting import forget as withdraw
+    from flows.lineage.forgetting import listed, names_in, told
+    from tasks.withdrawn import WithdrawnImages
+
+    settings = Settings()
+    if show:
+        there = [*WithdrawnImages(settings.home()).now().values()]
+        shown, lines = there, listed(there)
+    else:
+        done = withdraw(names_in(images or []), settings, getpass.getuser(), reason, undo=undo)
+        shown, lines = [*done.changed], told(done)
+    if as_json:
+        _print_json([one.model_dump(mode="json") for one in shown])
+    else:
+        typer.echo("\n".join(lines))
+
+
+@app.command()
 def rollback(
     to: Annotated[str | None, typer.Option("--to", help="Version to go back to; default is the one before.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the trail.")] = "",
