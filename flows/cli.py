@@ -310,6 +310,29 @@ def forget(
 
 
 @app.command()
+def gc(
+    apply: Annotated[bool, typer.Option("--apply", help="Remove it; by default it is only listed.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is kept only because it is the newest of an experiment.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Artifacts, work folders and runs that no kept model needs: listed, or removed."""
+    from configs.settings import Settings
+    from flows.desk import desk_of
+    from flows.lineage.garbage import collect, lines
+
+    settings = Settings()
+    models = [_registry(name) for name in _registry("").models()]
+    trails = [(registry, desk_of(settings, registry).trail()) for registry in models]
+    found = collect(trails, settings, apply=apply, everything=everything)
+    if as_json:
+        _print_json({"items": [item.model_dump(mode="json") for item in found.items], "missing": [*found.missing]})
+    else:
+        typer.echo("\n".join(lines(found)))
+
+
+@app.command()
 def rollback(
     to: Annotated[str | None, typer.Option("--to", help="Version to go back to; default is the one before.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the trail.")] = "",

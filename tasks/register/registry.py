@@ -134,6 +134,18 @@ class MlflowRegistry:
                 for version in self._versions()
             ]
 
+    def models(self) -> list[str]:
+        """Names of all registered models, this one among them or not."""
+        with self._refusals("list the models"):
+            found: list[str] = []
+            token: str | None = None
+            while True:
+                page = self.store.client().search_registered_models(page_token=token)
+                found += [model.name for model in page]
+                token = page.token
+                if not token:
+                    return sorted(found)
+
     def aliases(self) -> dict[str, str]:
         """Alias to version."""
         return self._aliases()
