@@ -333,6 +333,29 @@ def gc(
 
 
 @app.command()
+def reproduce(
+    version: Annotated[str, typer.Argument(metavar="MODEL", help="Version, alias, models:/NAME/VERSION, or a run.")],
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Fresh root to make it under; by default one that is removed.")
+    ] = None,
+    model: Model = "llavaflow", as_json: Json = False,
+) -> None:
+    """Make a model again, pay nothing, and compare stage by stage. Exit status 1 if not all is equal."""
+    from configs.settings import Settings
+    from flows.lineage.reproducing import lines
+    from flows.lineage.reproducing import reproduce as again
+    from flows.lineage.versions import model_name
+
+    found = again(version, _registry(model_name(version, model)), Settings(), into)
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+    else:
+        typer.echo("\n".join(lines(found)))
+    if not found.equal:
+        raise typer.Exit(1)
+
+
+@app.command()
 def rollback(
     to: Annotated[str | None, typer.Option("--to", help="Version to go back to; default is the one before.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the trail.")] = "",

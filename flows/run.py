@@ -35,6 +35,7 @@ from flows.specs import Specs
 from flows.tracked import Tracked
 from tasks.artifacts import Artifact, Descriptor, digest_of
 from tasks.chat import Role, make_client
+from tasks.chat_silent import SilentClient
 from tasks.code import CodeState, code_state
 from tasks.ledger import Budget, Ledger, LedgerAsker
 from tasks.making import make, running, sweep
@@ -200,7 +201,9 @@ class Run:
             url = ledger_of(self.settings)
             ledger = Ledger(url)
             stack.callback(ledger.close)
-            if isinstance(endpoint, OpenAIEndpoint):
+            if isinstance(endpoint, OpenAIEndpoint) and self.settings.ledger_only:
+                yield LedgerAsker(ledger, SilentClient(client), purpose, budget)
+            elif isinstance(endpoint, OpenAIEndpoint):
                 from tasks.batch_asking import asker_of
 
                 yield asker_of(stack, endpoint, key, ledger, url, client, purpose, budget, progress or Silent())
