@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from configs.settings import Settings
@@ -39,7 +40,7 @@ def main() -> None:
         registry = _generate(home, number)
         image, answer = _digest("image", number // 2), _digest("answer", number // 2)
         seconds = [
-            _timed(lambda asked=asked: lineage(asked, registry, Settings(root=home)))
+            _timed(partial(lineage, asked, registry, Settings(root=home)))
             for asked in (
                 Question(image=image), Question(image=f"image-{number // 2:09d}"), Question(answer=answer),
                 Question(prompts="prompts"), Question(model="1"),
