@@ -255,6 +255,111 @@ def compare(
 
 
 @app.command()
+def lineage(
+    version: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Version, alias, models:/NAME/VERSION, or id of a run.")
+    ] = None,
+    image: Annotated[str | None, typer.Option("--image", help="What came of it: its sha256 or its id.")] = None,
+    answer: Annotated[str | None, typer.Option("--answer", help="What came of it: its key in the ledger.")] = None,
+    prompts: Annotated[str | None, typer.Option("--prompts", help="What came of them: their digest.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="A page to write, with all that is found.")] = None,
+    samples: Annotated[
+        Path | None, typer.Option("--samples", help="A JSONL file to write: every training sample of MODEL.")
+    ] = None,
+    model: Model = "llavaflow", as_json: Json = False,
+) -> None:
+    """What a model learned from; or which models learned from an image, an answer, a set of prompts."""
+    from configs.settings import Settings
+    from flows.lineage.command import Question, lines
+    from flows.lineage.command import lineage as look
+    from flows.lineage.versions import model_name
+
+    registry = _registry(model_name(version or "", model))
+    found = look(Question(version, image, answer, prompts), registry, Settings(), html, samples)
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+    else:
+        typer.echo("\n".join(lines(found)))
+
+
+@app.command()
+def forget(
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="IMAGE...", help="sha256 or id of an image, or a file of them.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the list.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Let them in again.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Show what is withdrawn.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Withdraw images: the next runs leave them out and rebuild what had them."""
+    import getpass
+
+    from configs.settings import Settings
+    from flows.lineage.forgetting import forget as withdraw
+    from flows.lineage.forgetting import listed, names_in, told
+    from tasks.withdrawn import WithdrawnImages
+
+    settings = Settings()
+    if show:
+        there = [*WithdrawnImages(settings.home()).now().values()]
+        shown, lines = there, listed(there)
+    else:
+        done = withdraw(names_in(images or []), settings, getpass.getuser(), reason, undo=undo)
+        shown, lines = [*done.changed], told(done)
+    if as_json:
+        _print_json([one.model_dump(mode="json") for one in shown])
+    else:
+        typer.echo("\n".join(lines))
+
+
+@app.command()
+def gc(
+    apply: Annotated[bool, typer.Option("--apply", help="Remove it; by default it is only listed.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is kept only because it is the newest of an experiment.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Artifacts, work folders and runs that no kept model needs: listed, or removed."""
+    from configs.settings import Settings
+    from flows.desk import desk_of
+    from flows.lineage.garbage import collect, lines
+
+    settings = Settings()
+    models = [_registry(name) for name in _registry("").models()]
+    trails = [(registry, desk_of(settings, registry).trail()) for registry in models]
+    found = collect(trails, settings, apply=apply, everything=everything)
+    if as_json:
+        _print_json({"items": [item.model_dump(mode="json") for item in found.items], "missing": [*found.missing]})
+    else:
+        typer.echo("\n".join(lines(found)))
+
+
+@app.command()
+def reproduce(
+    version: Annotated[str, typer.Argument(metavar="MODEL", help="Version, alias, models:/NAME/VERSION, or a run.")],
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Fresh root to make it under; by default one that is removed.")
+    ] = None,
+    model: Model = "llavaflow", as_json: Json = False,
+) -> None:
+    """Make a model again, pay nothing, and compare stage by stage. Exit status 1 if not all is equal."""
+    from configs.settings import Settings
+    from flows.lineage.reproducing import lines
+    from flows.lineage.reproducing import reproduce as again
+    from flows.lineage.versions import model_name
+
+    found = again(version, _registry(model_name(version, model)), Settings(), into)
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+    else:
+        typer.echo("\n".join(lines(found)))
+    if not found.equal:
+        raise typer.Exit(1)
+
+
+@app.command()
 def rollback(
     to: Annotated[str | None, typer.Option("--to", help="Version to go back to; default is the one before.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the trail.")] = "",

@@ -68,7 +68,8 @@ class Spine:
         """Images with captions and boxes, and the test sets that came with them."""
         experiment, settings = self.run.experiment, self.run.settings
         places, tested = source_places(experiment, settings), test_sets(experiment, settings)
-        return ingest(self.run, self.specs.ingest(), places, tested, self.run.home / "decoded.db")
+        cache, withdrawn = self.run.home / "decoded.db", frozenset(self.specs.withdrawn)
+        return ingest(self.run, self.specs.ingest(), places, tested, cache, withdrawn)
 
     @cached_property
     def conversations(self) -> ConversationSet:

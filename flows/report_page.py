@@ -107,14 +107,18 @@ def stage_of(record: StageRecord) -> Stage:
     )
 
 
+def machine_line() -> str:
+    """What this machine is, in a few words."""
+    machine, memory = ThisMachine(), psutil.virtual_memory().total / GIB
+    return f"{machine.cpus()} cores, {memory:.0f} GiB, {', '.join(machine.gpus()) or 'no GPU'}"
+
+
 def environment_of(run: Run) -> dict[str, str]:
     """Where it ran, and with what."""
-    machine, train = ThisMachine(), run.experiment.train
-    memory = psutil.virtual_memory().total / GIB
-    gpus = ", ".join(machine.gpus()) or "no GPU"
+    train = run.experiment.train
     commit = f"{run.code.commit[:12]}{', changed' if run.code.dirty else ''}" if run.code.commit else "none"
     return {
-        "Machine": f"{machine.cpus()} cores, {memory:.0f} GiB, {gpus}",
+        "Machine": machine_line(),
         "Workers": f"{train.workers}, DeepSpeed {train.deepspeed}, {train.precision}",
         "Python": platform.python_version(),
         **{name: run.code.libraries[name] for name in LIBRARIES if name in run.code.libraries},

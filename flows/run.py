@@ -35,9 +35,10 @@ from flows.specs import Specs
 from flows.tracked import Tracked
 from tasks.artifacts import Artifact, Descriptor, digest_of
 from tasks.chat import Role, make_client
+from tasks.chat_silent import SilentClient
 from tasks.code import CodeState, code_state
 from tasks.ledger import Budget, Ledger, LedgerAsker
-from tasks.making import make, sweep
+from tasks.making import make, running, sweep
 from tasks.progress import Progress, Silent
 from tasks.register.desk import Desk
 from tasks.register.registry import MlflowRegistry
@@ -109,6 +110,7 @@ class Run:
     def __enter__(self) -> Run:
         config = self.experiment.model_dump(mode="json")
         (self.folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        self._stack.enter_context(running(self.home / "locks"))
         self.logger = self._stack.enter_context(written_to(self.folder / LOG))
         self._lines = Lines(self.logger.info)
         sweep(self.store.scratch, self.home / "locks")
@@ -199,7 +201,9 @@ class Run:
             url = ledger_of(self.settings)
             ledger = Ledger(url)
             stack.callback(ledger.close)
-            if isinstance(endpoint, OpenAIEndpoint):
+            if isinstance(endpoint, OpenAIEndpoint) and self.settings.ledger_only:
+                yield LedgerAsker(ledger, SilentClient(client), purpose, budget)
+            elif isinstance(endpoint, OpenAIEndpoint):
                 from tasks.batch_asking import asker_of
 
                 yield asker_of(stack, endpoint, key, ledger, url, client, purpose, budget, progress or Silent())

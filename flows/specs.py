@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from tasks.artifacts import BaseModels, Checkpoint, ConversationSet, EvalReport,
 from tasks.errors import DataError
 from tasks.ingest.fingerprint import fingerprint as data_fingerprint
 from tasks.stages import StageSpec
+from tasks.withdrawn import WithdrawnImages
 
 WORLD = ("tasks/scripted", "tasks/world")
 RECORDS = ("model/records.py", "model/questions.py")
@@ -52,8 +54,8 @@ MODEL = (
 )
 
 CODE: dict[str, tuple[str, ...]] = {
-    "ingest": ("tasks/ingest", "tasks/world", *RECORDS),
-    "generate": ("tasks/generate", *CHAT, *WORLD, "model/records.py"),
+    "ingest": ("tasks/ingest", "tasks/world", *IMAGES, *RECORDS),
+    "generate": ("tasks/generate", "tasks/origins.py", *CHAT, *WORLD, "model/records.py"),
     "shard": ("tasks/shard", "tasks/shards.py", *IMAGES, *RECORDS),
     "base": (
         "tasks/base", "tasks/world", *RECORDS, "model/efficientnet.py", "model/images.py", "model/packed.py",
@@ -110,6 +112,11 @@ class Specs:
     experiment: Experiment
     settings: Settings
 
+    @cached_property
+    def withdrawn(self) -> tuple[str, ...]:
+        """sha256 of the images that no model may learn from any more: one list for a run's plan, key and build."""
+        return tuple(WithdrawnImages(self.settings.home()).now())
+
     def ingest(self) -> StageSpec[ImageSet]:
         """Images with captions and boxes."""
         data = self.experiment.data
@@ -123,6 +130,7 @@ class Specs:
             "near_duplicates": near.model_dump(mode="json") if near else None,
             "data": self._data(),
             "test_sets": self._test_sets(),
+            "withdrawn": {sha256: "withdrawn" for sha256 in self.withdrawn},
         }
         return StageSpec("ingest", ImageSet, CODE["ingest"], config)
 

@@ -96,6 +96,8 @@ def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspec
             f"the tokenizer has {len(tokenizer)} tokens, the language model {embeddings} embeddings:"
             " they are not of one model"
         )
+    for part in (vision.config, language.config):
+        part._name_or_path = ""  # where it lay is no part of a checkpoint: elsewhere it would be other bytes
     # Before new embeddings are drawn: every worker has to draw the same.
     torch.manual_seed(seed)
     image_id = _image_token(tokenizer, language)

@@ -74,6 +74,7 @@ class ImageSet(Artifact):
     questions.jsonl           one {"id", "image", "problem"} a line, sorted by id, where a source brings any; `image` is
                               the id of an AnnotatedImage or null, `problem` a `model.questions.Problem`
     quarantine.jsonl          one {"id", "reason", "detail"} a line, sorted by id
+    withdrawn.txt             sha256 of the images that were withdrawn when it was made, one a line, where any were
     benchmarks/scienceqa/     ScienceQA layout, where the source brings it (shapes)
     benchmarks/llava_bench/   LLaVA-Bench layout, likewise
     benchmarks/pope/          POPE layout, where the experiment wants one
@@ -86,6 +87,7 @@ class ConversationSet(Artifact):
     """Instruction conversations.
 
     conversations.jsonl   one `model.records.Sample` a line (the LLaVA JSON fields and `kind`), sorted by id
+    origins.jsonl         where each of them comes from: one `tasks.origins.Origin` a line, in the same order
     rejected.jsonl        one `tasks.generate.attempt.Rejection` a line, sorted by id: {"id", "image", "kind",
                           "question", "reason", "reply", "attempts", "reasons" (of every attempt)}
     statistics.json       lengths, question types and objects, by kind: `tasks.generate.statistics.Statistics`

@@ -111,7 +111,7 @@ class BatchAsker(LedgerAsker):
         """Take out of `wanted` what the ledger has the answer to."""
         for key, kept in self._desk.rows.answers(keys).items():
             self._spend(kept.usd)
-            answer = Answer(kept.reply, usd=kept.usd, from_ledger=True)
+            answer = Answer(kept.reply, usd=kept.usd, from_ledger=True, key=key)
             yield from ((position, answer) for position in wanted.pop(key).positions)
         for key in keys:
             if key in wanted:
@@ -243,7 +243,7 @@ class BatchAsker(LedgerAsker):
         self._spend(usd)
         reply, failure = (what, None) if isinstance(what, Reply) else (None, what.reason)
         for number, position in enumerate(item.positions):
-            yield position, Answer(reply, failure, usd, from_ledger=number > 0)
+            yield position, Answer(reply, failure, usd, from_ledger=number > 0, key=item.key)
 
     def _spend(self, usd: float) -> None:
         if self._budget is not None and self._sending:

@@ -11,6 +11,15 @@ from model.records import AnnotatedImage
 from tasks.errors import ArtifactError
 from tasks.spans import SpanReader
 
+WITHDRAWN = "withdrawn.txt"
+"""Of an ImageSet: the sha256 of images that no model may learn from, one a line; where there are any."""
+
+
+def withdrawn_from(folder: Path) -> frozenset[str]:
+    """sha256 of the images that no sample may show, whatever part of an ImageSet would bring them."""
+    path = folder / WITHDRAWN
+    return frozenset(path.read_text(encoding="ascii").split()) if path.exists() else frozenset()
+
 
 def read_annotations(folder: Path) -> Iterator[AnnotatedImage]:
     """The images of an ImageSet in the order of their ids. Raises ArtifactError when they cannot be read."""

@@ -111,7 +111,7 @@ class Asking:
         for item, kept in done:
             if self._budget is not None:
                 self._budget.spent_usd += kept.usd
-            answer = Answer(kept.reply, usd=kept.usd, from_ledger=True)
+            answer = Answer(kept.reply, usd=kept.usd, from_ledger=True, key=item.key)
             yield from ((position, answer) for position in item.positions)
 
     # ------------------------------------------------------------------ sending and writing down
@@ -149,11 +149,11 @@ class Asking:
         """The answer that an outcome makes; what it really cost takes the place of what was reserved."""
         self._release(item)
         if isinstance(outcome, Failure):
-            return Answer(None, outcome.reason)
+            return Answer(None, outcome.reason, key=item.key)
         usd = self._client.price(outcome)
         if self._budget is not None:
             self._budget.spent_usd += usd
-        return Answer(outcome, usd=usd)
+        return Answer(outcome, usd=usd, key=item.key)
 
     def _affordable(self, places: int) -> list[_Wanted]:
         """Take up to so many of what is ready, as long as the most that all under way can cost is there to be spent."""
@@ -216,7 +216,7 @@ def _to_all(item: _Wanted, answer: Answer) -> Iterator[tuple[int, Answer]]:
     """Equal requests are sent once: the others have their answer from the ledger."""
     first, *others = item.positions
     yield first, answer
-    again = Answer(answer.reply, answer.failure, answer.usd, from_ledger=True)
+    again = Answer(answer.reply, answer.failure, answer.usd, from_ledger=True, key=item.key)
     yield from ((position, again) for position in others)
 
 

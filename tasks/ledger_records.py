@@ -25,6 +25,8 @@ class Answer:
     failure: str | None = None
     usd: float = 0.0
     from_ledger: bool = False
+    key: str = ""
+    """Under which the ledger keeps it."""
 
 
 @dataclass

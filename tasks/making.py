@@ -18,7 +18,7 @@ from tasks.artifacts import Artifact, Descriptor
 from tasks.chat import Role
 from tasks.code import CodeState
 from tasks.ledger import Budget, LedgerAsker
-from tasks.processes import try_lock
+from tasks.processes import try_lock, try_share
 from tasks.progress import Progress
 from tasks.sinks import Sink
 from tasks.stages import Build, Decision, StageSpec, decide, execute
@@ -124,6 +124,33 @@ def only_one(path: Path, progress: Progress) -> Iterator[bool]:
             progress.update(0, 0)
             time.sleep(POLL_SECONDS)
         yield waited
+
+
+RUNNING = "runs.lock"
+"""Every run holds this lock together with the others; whoever removes artifacts holds it alone."""
+
+
+@contextmanager
+def running(locks: Path) -> Iterator[None]:
+    """Hold what keeps artifacts from being removed; waits while somebody removes some."""
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / RUNNING).open("a") as handle:
+        while not try_share(handle.fileno()):
+            time.sleep(POLL_SECONDS)
+        yield
+
+
+@contextmanager
+def alone(locks: Path) -> Iterator[bool]:
+    """Whether no run goes on; if so, none goes on until the end of the block."""
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / RUNNING).open("a") as handle:
+        yield try_lock(handle.fileno()) and not any(_held(path) for path in locks.glob("*-*.lock"))
+
+
+def _held(lock: Path) -> bool:
+    with lock.open("a") as handle:
+        return not try_lock(handle.fileno())
 
 
 def sweep(scratch: Path, locks: Path) -> None:

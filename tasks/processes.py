@@ -71,6 +71,15 @@ def handlers_kept(*signals: signal.Signals) -> Iterator[None]:
             libc.sigaction(int(number), kept, None)
 
 
+def try_share(descriptor: int) -> bool:
+    """As `try_lock`, a lock that any number may hold together, but none beside a holder of `try_lock`."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def try_lock(descriptor: int) -> bool:
     """Take the lock of an open file, unless another holds it. The system frees it when the process ends."""
     try:

@@ -101,6 +101,34 @@ class Store:
             return sorted(str(path).rsplit("/", 2)[1] for path in paths)
         return sorted(path.parent.name for path in Path(self.root, stage).glob(f"*/{MANIFEST}"))
 
+    def places(self) -> list[tuple[str, str]]:
+        """(stage, key) of every folder of an artifact, finished or not."""
+        if self.remote:
+            filesystem = self._filesystem()
+            found = filesystem.find(self.root) if filesystem.exists(self.root) else []
+            base = str(filesystem._strip_protocol(self.root)).rstrip("/") + "/"
+            parts = [str(path).removeprefix(base).split("/") for path in found]
+            return sorted({(part[0], part[1]) for part in parts if len(part) > 2})
+        return sorted((path.parent.name, path.name) for path in Path(self.root).glob("*/*") if path.is_dir())
+
+    def size(self, stage: str, key: str) -> int:
+        """Bytes that lie in the folder of an artifact, finished or not."""
+        if self.remote:
+            return int(self._filesystem().du(self.uri(stage, key)))
+        return sum(path.stat().st_size for path in Path(self.uri(stage, key)).rglob("*") if path.is_file())
+
+    def remove(self, stage: str, key: str) -> None:
+        """Remove an artifact, its manifest first: half removed it is none."""
+        target = self.uri(stage, key)
+        if self.remote:
+            filesystem = self._filesystem()
+            if filesystem.exists(f"{target}/{MANIFEST}"):
+                filesystem.rm(f"{target}/{MANIFEST}")
+            filesystem.rm(target, recursive=True)
+            return
+        Path(target, MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(target)
+
     def descriptor(self, kind: type[Descriptor], stage: str, manifest: Manifest) -> Descriptor:
         """The descriptor of a finished artifact."""
         return kind(

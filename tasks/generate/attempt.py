@@ -38,6 +38,8 @@ class Attempt:
     """One an attempt that failed."""
     reply: str = ""
     """The last one."""
+    asked: tuple[str, ...] = ()
+    """The ledger's keys of the answers that failed."""
 
     @property
     def request(self) -> Request:
@@ -56,6 +58,10 @@ class Accepted(Frozen):
     """Categories of objects that the answers speak of, each once."""
     unsupported: tuple[str, ...] = ()
     """Those of them that neither captions nor boxes support."""
+    answers: tuple[str, ...] = ()
+    """The ledger's keys of the answers to every attempt; the sample is what the last one says."""
+    sha256: str = ""
+    """Of the image's file."""
 
 
 class Rejection(Frozen):
@@ -97,14 +103,14 @@ class Judge:
         """The sample that an answer makes, or the wish with one fault more behind it."""
         if answer.reply is None:
             fault = Rejected("endpoint", answer.failure or "no reply")
-            return replace(attempt, faults=(*attempt.faults, fault))
+            return replace(attempt, faults=(*attempt.faults, fault), asked=(*attempt.asked, answer.key))
         text = answer.reply.text
-        found = self._checked(attempt, text, answer.reply.finish_reason)
+        found, asked = self._checked(attempt, text, answer.reply.finish_reason), (*attempt.asked, answer.key)
         if isinstance(found, Accepted):
-            return found
+            return found.model_copy(update={"answers": asked})
         complaint = self._language.complaint(found.code, found.told)
         messages = asking_again(attempt.messages, text, complaint)
-        return replace(attempt, faults=(*attempt.faults, found), reply=text, messages=messages)
+        return replace(attempt, faults=(*attempt.faults, found), reply=text, messages=messages, asked=asked)
 
     def _checked(self, attempt: Attempt, text: str, finish_reason: str) -> Accepted | Rejected:
         turns = parse(attempt.kind, text, attempt.question, finish_reason, self._language)
@@ -121,7 +127,7 @@ class Judge:
         sample = Sample(id=attempt.id, image=attempt.image.id, kind=attempt.kind, conversations=_shown(turns))
         return Accepted(
             number=attempt.number, sample=sample, attempts=len(attempt.faults) + 1, claimed=claimed,
-            unsupported=unsupported,
+            unsupported=unsupported, sha256=attempt.image.sha256,
         )
 
 

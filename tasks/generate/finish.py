@@ -11,6 +11,7 @@ from tasks.generate.checks.duplicates import Signatures, Triples, near_duplicate
 from tasks.generate.kinds import AskedKind
 from tasks.generate.languages.base import Language
 from tasks.generate.statistics import Counting, Statistics
+from tasks.origins import ORIGINS, Origin
 
 CODE = "near duplicate"
 
@@ -19,7 +20,7 @@ def write_set(
     folder: Path, outcome: Outcome, order: Sequence[int], kinds: Sequence[AskedKind], language: Language,
     near: float | None,
 ) -> Statistics:
-    """Write `conversations.jsonl`, `rejected.jsonl` and `statistics.json`.
+    """Write `conversations.jsonl`, `origins.jsonl`, `rejected.jsonl` and `statistics.json`.
 
     `order` is the wishes' numbers by their ids, `kinds` their kinds by number. Of two conversations that repeat each
     other the one whose id comes first stays.
@@ -28,6 +29,7 @@ def write_set(
     counting = Counting(language)
     with (
         (folder / "conversations.jsonl").open("w", encoding="utf-8") as conversations,
+        (folder / ORIGINS).open("w", encoding="utf-8") as origins,
         (folder / "rejected.jsonl").open("w", encoding="utf-8") as rejected,
     ):
         for number in order:
@@ -41,10 +43,18 @@ def write_set(
                 rejected.write(_repeated(accepted, kinds[number], told).line() + "\n")
             else:
                 conversations.write(accepted.sample.line() + "\n")
+                origins.write(_origin(accepted).line() + "\n")
                 counting.add(kinds[number], accepted)
     statistics = counting.done()
     (folder / "statistics.json").write_text(statistics.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return statistics
+
+
+def _origin(accepted: Accepted) -> Origin:
+    sample = accepted.sample
+    return Origin(
+        id=sample.id, kind=sample.kind, image=sample.image or "", sha256=accepted.sha256, answers=accepted.answers
+    )
 
 
 def _accepted(outcome: Outcome, number: int) -> Accepted:

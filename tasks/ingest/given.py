@@ -21,6 +21,11 @@ SCHEMA = (
 )
 JOINED = "LEFT JOIN placed ON placed.source = given.source AND placed.name = given.image"
 
+WITH_ITS_IMAGE: dict[str, Reason] = {
+    "occurs in a test set": "its image occurs in a test set", "withdrawn": "its image was withdrawn",
+}
+"""Reasons to leave out an image that are reasons of their own for its samples."""
+
 
 class Given:
     """The samples and questions."""
@@ -82,8 +87,7 @@ class Given:
             if image is None or final is not None:
                 yield name, final, payload
                 continue
-            in_test_set = reason == "occurs in a test set"
-            left: Reason = "its image occurs in a test set" if in_test_set else "its image was left out"
+            left = WITH_ITS_IMAGE.get(reason, "its image was left out")
             quarantine.add(Quarantined(name, left, f"{image}: {reason}"))
 
 

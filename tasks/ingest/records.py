@@ -38,9 +38,14 @@ Reason = Literal[
     "near duplicate",
     "occurs in a test set",
     "its image occurs in a test set",
+    "withdrawn",
+    "its image was withdrawn",
 ]
 HARMLESS: frozenset[Reason] = frozenset(
-    {"duplicate", "near duplicate", "occurs in a test set", "its image occurs in a test set"}
+    {
+        "duplicate", "near duplicate", "occurs in a test set", "its image occurs in a test set", "withdrawn",
+        "its image was withdrawn",
+    }
 )
 """Reasons to leave out a record that nothing is wrong with: they do not count as bad input."""
 

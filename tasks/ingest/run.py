@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from configs.schema import (
     ShapesSource,
 )
 from tasks.errors import DataError
+from tasks.image_files import WITHDRAWN
 from tasks.ingest.decoding import decode_all
 from tasks.ingest.files import Found, ImageFiles
 from tasks.ingest.images import Decoded, Job
@@ -48,13 +49,13 @@ Tag = tuple[Candidate, Found | None]
 
 def build_image_set(
     folder: Path, config: DataConfig, places: Sequence[Place | None], progress: Progress,
-    test_sets: Sequence[TestSet] = (), cache: Path | None = None,
+    test_sets: Sequence[TestSet] = (), cache: Path | None = None, withdrawn: Set[str] = frozenset(),
 ) -> Built:
     """Write an ImageSet's files into `folder`, as `tasks.artifacts.ImageSet` describes them.
 
     `places` are the roots of `config.sources`, None for shapes. No image of the `test_sets`, nor of the test sets that
     shapes bring, gets into the set. `cache` is a file that remembers what decoding told, for later builds; the set is
-    the same without it.
+    the same without it. Nor does an image of `withdrawn` (sha256 of files).
 
     Raises DataError if a source cannot be read at all, and TooMuchBadInput if more of the records are bad than
     `config.limits` allows.
@@ -73,7 +74,7 @@ def build_image_set(
                 placed.append((RENDERED_COCO, Place(str(folder / RENDERED))))
             else:
                 placed.append((source, _there(source, place)))
-        built = _build(folder, config, placed, test_sets, cache, progress)
+        built = _build(folder, config, placed, test_sets, cache, progress, withdrawn)
     finally:
         shutil.rmtree(folder / RENDERED, ignore_errors=True)
     return Built(built.counts | own, facts | built.facts)
@@ -115,10 +116,12 @@ def _shapes_test_sets(folder: Path) -> tuple[TestSet, TestSet]:
 
 def _build(
     folder: Path, config: DataConfig, placed: Placed, test_sets: Sequence[TestSet], cache: Path | None,
-    progress: Progress,
+    progress: Progress, withdrawn: Set[str],
 ) -> Built:
     """What every source goes through: take up, decode, measure, remove duplicates, write."""
     limits = config.limits
+    if withdrawn:
+        (folder / WITHDRAWN).write_text("".join(f"{sha256}\n" for sha256 in sorted(withdrawn)), encoding="ascii")
     bits = config.near_duplicates.bits if config.near_duplicates else None
     with ExitStack() as stack:
         staging = stack.enter_context(Staging(folder / STAGED))
@@ -130,7 +133,7 @@ def _build(
         intake = Intake(staging, quarantine, limits, progress)
         files = {number: intake.take(number, source, place) for number, (source, place) in enumerate(placed)}
         with SetWriter(folder, staging) as writer:
-            selection = Selection(staging, quarantine, writer, tested, bits)
+            selection = Selection(staging, quarantine, writer, tested, bits, withdrawn)
             looked = _select(staging, files, known, config, selection, quarantine, progress)
         given = intake.given.write(folder, quarantine)
         kept = writer.counts["images"] + given["given_align"] + given["given_instruct"] + given["questions"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 
 from model.records import Box
 from tasks.ingest.boxes import BadBox, normalised
@@ -30,9 +31,11 @@ class Selection:
     """Takes decoded images in the order of their ids."""
 
     def __init__(
-        self, staging: Staging, quarantine: Quarantine, writer: SetWriter, tested: TestImages, bits: int | None
+        self, staging: Staging, quarantine: Quarantine, writer: SetWriter, tested: TestImages, bits: int | None,
+        withdrawn: Set[str] = frozenset(),
     ) -> None:
         self._staging, self._quarantine, self._writer, self._tested = staging, quarantine, writer, tested
+        self._withdrawn = withdrawn
         self._seen = Seen(staging, "kept", bits).create()
         self.counts: Counter[str] = Counter()
 
@@ -52,6 +55,9 @@ class Selection:
     def _taken(self, candidate: Candidate, decoded: Decoded) -> str:
         """The id under which an image is in the set."""
         raw, facts = candidate.raw, decoded.facts
+        if facts.sha256 in self._withdrawn:
+            self.counts["withdrawn"] += 1
+            raise _LeftOut("withdrawn", f"sha256 {facts.sha256}; see: llavaflow forget --list")
         if where := self._tested.occurs(facts):
             self.counts["in_test_sets"] += 1
             raise _LeftOut("occurs in a test set", where)

@@ -117,6 +117,39 @@ class MlflowRegistry:
         with self._refusals(f"find version {version}"):
             return self._version(version).tags.get(PREFIX + name)
 
+    def text(self, version: str, name: str) -> str | None:
+        """A text that a version was registered with (`package`); None if it has no such file."""
+        with self._refusals(f"fetch {name} of version {version}"), tempfile.TemporaryDirectory() as scratch:
+            path = self._fetched(version, name, scratch)
+            return None if path is None else path.read_text(encoding="utf-8")
+
+    def tags(self) -> list[tuple[str, str, dict[str, str]]]:
+        """(version, MLflow's run id, tags without prefix) of every version, newest first."""
+        with self._refusals("list the versions"):
+            return [
+                (
+                    str(version.version), version.run_id or "",
+                    {name.removeprefix(PREFIX): tag for name, tag in version.tags.items() if name.startswith(PREFIX)},
+                )
+                for version in self._versions()
+            ]
+
+    def models(self) -> list[str]:
+        """Names of all registered models, this one among them or not."""
+        with self._refusals("list the models"):
+            found: list[str] = []
+            token: str | None = None
+            while True:
+                page = self.store.client().search_registered_models(page_token=token)
+                found += [model.name for model in page]
+                token = page.token
+                if not token:
+                    return sorted(found)
+
+    def aliases(self) -> dict[str, str]:
+        """Alias to version."""
+        return self._aliases()
+
     def canary(self, version: str) -> Canary:
         """The questions and answers that a version was registered with; none if it was registered without."""
         with self._refusals(f"fetch version {version}"), tempfile.TemporaryDirectory() as scratch:

@@ -14,11 +14,11 @@ from configs.schema import ShardConfig
 from model.records import AnnotatedImage, Sample
 from tasks.artifacts import FileEntry
 from tasks.errors import DataError
-from tasks.image_files import read_annotations
+from tasks.image_files import read_annotations, withdrawn_from
 from tasks.progress import Progress
 from tasks.shard.partition import Limits, leaves
 from tasks.shard.samples import CaptionSamples, read_samples
-from tasks.shard.scienceqa import listed_questions, training_split
+from tasks.shard.scienceqa import Illustrated, listed_questions, training_split
 from tasks.shard.table import Group, SampleTable, StoredImage
 from tasks.shard.tars import END
 from tasks.shard.write import Done, Reusable, Shard, Sources, write_shards, writers_for
@@ -82,10 +82,20 @@ def _gather(
     if config.scienceqa_train:
         for sample in listed_questions(images, config.scienceqa_format):
             _add(table, "instruct", sample, progress)
-        for sample, picture in training_split(images, config.scienceqa_format):
+        for sample, picture in _not_withdrawn(images, config, progress):
             if picture is not None:
                 table.add_image(picture)
             _add(table, "instruct", sample, progress)
+
+
+def _not_withdrawn(images: Path, config: ShardConfig, progress: Progress) -> Iterator[Illustrated]:
+    """The training split that came with the images, which no stage before has looked at."""
+    withdrawn = withdrawn_from(images)
+    for sample, picture in training_split(images, config.scienceqa_format):
+        if picture is not None and picture.sha256.hex() in withdrawn:
+            progress.note(f"{sample.id} is left out: its image was withdrawn")
+        else:
+            yield Illustrated(sample, picture)
 
 
 def _stored(image: AnnotatedImage) -> StoredImage:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,19 @@ def test_a_folder_that_holds_no_llava_is_refused(base: Path, tmp_path: Path) -> 
         load(tmp_path)
     with pytest.raises(ModelError, match="holds a llama model, not a LLaVA one"):
         load(base / "language")
+
+
+def test_where_the_base_models_and_the_checkpoint_lay_is_not_in_what_is_saved(base: Path, tmp_path: Path) -> None:
+    saved: list[dict[str, bytes]] = []
+    for name in ("here", "there"):
+        place = tmp_path / name
+        shutil.copytree(base, place / "base")
+        made(place / "base").save(place / "aligned", BARE)
+        load(place / "aligned").save(place / "instructed", BARE)
+        saved.append(
+            {
+                path.relative_to(place).as_posix(): path.read_bytes()
+                for stage in ("aligned", "instructed") for path in sorted((place / stage).rglob("*")) if path.is_file()
+            }
+        )
+    assert {name for name in saved[0] if saved[0][name] != saved[1][name]} == set()

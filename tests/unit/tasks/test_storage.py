@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -189,3 +189,24 @@ def test_s3_a_local_copy_that_was_altered_is_fetched_again(remote: Store) -> Non
     found = remote.descriptor(ImageSet, "ingest", manifest)
     (remote.local(found) / "a.txt").write_text("altered")
     assert (remote.local(found) / "a.txt").read_text() == "alpha"
+
+
+def test_every_place_is_listed_finished_or_not_and_what_is_removed_is_gone(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"), tmp_path / "scratch")
+    listed_and_removed(store, lambda stage, key: (tmp_path / "store" / stage / key).mkdir(parents=True))
+
+
+def test_s3_every_place_is_listed_finished_or_not_and_what_is_removed_is_gone(remote: Store) -> None:
+    listed_and_removed(
+        remote, lambda stage, key: remote._filesystem().pipe_file(f"{remote.uri(stage, key)}/part.txt", b"part")
+    )
+
+
+def listed_and_removed(store: Store, leave_half: Callable[[str, str], None]) -> None:
+    manifest = publish(store)
+    leave_half("ingest", "half")
+    assert store.places() == [("ingest", "half"), ("ingest", manifest.key)]
+    assert store.size("ingest", manifest.key) >= sum(entry.size for entry in manifest.files.values())
+    for place in store.places():
+        store.remove(*place)
+    assert store.places() == [] and store.keys("ingest") == []

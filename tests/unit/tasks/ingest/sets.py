@@ -6,7 +6,7 @@ import io
 import json
 import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ class Result:
 def ingest(
     folder: Path, root: Path | str | None, *sources: FileSource, limits: ImageLimits = TOLERANT,
     near: NearDuplicates | None = None, test_sets: Sequence[TestSet] = (), cache: Path | None = None,
-    progress: Progress | None = None, endpoint: str | None = None,
+    progress: Progress | None = None, endpoint: str | None = None, withdrawn: Set[str] = frozenset(),
 ) -> Result:
     """Build an ImageSet of sources under one root, and read it back."""
     folder.mkdir(parents=True)
@@ -109,7 +109,7 @@ def ingest(
     config = DataConfig(source=first, also=tuple(also), limits=limits, near_duplicates=near)
     place = None if root is None else Place(str(root), endpoint)
     places = [place] * len(config.sources)
-    return result_of(folder, build_image_set(folder, config, places, progress or Silent(), test_sets, cache))
+    return result_of(folder, build_image_set(folder, config, places, progress or Silent(), test_sets, cache, withdrawn))
 
 
 def result_of(folder: Path, built: Built) -> Result:

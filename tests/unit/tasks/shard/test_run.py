@@ -11,6 +11,7 @@ import pytest
 from configs.schema import ShardConfig
 from model.records import Sample
 from tasks.errors import ArtifactError, DataError
+from tasks.image_files import WITHDRAWN
 from tasks.progress import Silent
 from tasks.shard.run import build_shards
 from tasks.shards import ShardReader, read_index
@@ -259,3 +260,12 @@ def test_progress_rises_to_the_total(inputs: Inputs) -> None:
     written = [done for done, total in heard.calls if total]
     assert written == sorted(set(written))
     assert heard.calls[-1] == (23, 23)
+
+
+def test_a_withdrawn_image_of_the_training_questions_gets_into_no_shard(inputs: Inputs) -> None:
+    withdrawn = hashlib.sha256(image_bytes("question-1")).hexdigest()
+    (inputs.images / WITHDRAWN).write_text(f"{withdrawn}\n")
+    folder, built = inputs.build("out")
+    reader = ShardReader(folder, "instruct")
+    assert all(reader.entry(number).key != "scienceqa-1" for number in range(len(reader)))
+    assert built.counts["instruct_samples"] == 7 + 1 + 2
