@@ -424,6 +424,10 @@ class TrainConfig(Knobs):
     deepspeed: str = "zero2"
     """Name of a file under configs/deepspeed/."""
     max_failures: Annotated[int, Field(ge=0)] = 1
+    max_quarantined_share: Share = 0.05
+    """A stage fails before it trains when more of its samples than this cannot be trained on."""
+    max_truncated_share: Share = 0.25
+    """The same for samples that lose trailing turns because they are longer than the stage's max_length."""
     image_aspect: Literal["square", "pad"] = "square"
 
 

@@ -101,6 +101,8 @@ NOT_OF_EVALUATION: dict[str, Any] = {
 handled."""
 CADENCE = {"row_tokens", "checkpoint_every", "log_every"}
 """Fields of a training stage that do not shape its result."""
+SAFETY = {"max_failures", "cpus_per_worker", "max_quarantined_share", "max_truncated_share"}
+"""The same of training as a whole."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ class Specs:
 
         The number of workers stays in: sums in bf16 differ with it.
         """
-        train = self.experiment.train.model_dump(mode="json", exclude={"stages", "max_failures", "cpus_per_worker"})
+        train = self.experiment.train.model_dump(mode="json", exclude={"stages", *SAFETY})
         return {"seed": self.experiment.seed, "train": train, "stage": stage.model_dump(mode="json", exclude=CADENCE)}
 
     def _training_code(self) -> tuple[str, ...]:

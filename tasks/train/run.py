@@ -23,8 +23,10 @@ from tasks.train.board import Board, Line, Watcher
 from tasks.train.cluster import RaySettings, connect
 from tasks.train.job import Job
 from tasks.train.schedule import total_steps
-from tasks.train.survey import look_at
+from tasks.train.survey import check, look_at
 from tasks.train.worker import FINAL, train_loop_per_worker
+
+SAMPLES = "samples.jsonl"
 
 
 def build_checkpoint(
@@ -36,7 +38,8 @@ def build_checkpoint(
     `start` is the folder of a BaseModels (align) or of the Checkpoint to go on from. `work` outlives a crash: called
     again with the same one, training goes on from its last checkpoint. It is removed when all is done.
 
-    Raises DataError for too few samples, NonFiniteLoss, TrainingError when workers fail for good, EnvironmentProblem.
+    Raises TooMuchBadInput, DataError for too few samples, NonFiniteLoss, TrainingError when workers fail for good,
+    EnvironmentProblem.
     """
     connect(cluster)
     work.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,7 @@ def build_checkpoint(
     shutil.copytree(final / "model", folder / "model")
     told = json.loads((final / "history.json").read_text())
     _write_lines(folder / "metrics.jsonl", told["history"])
-    _write_lines(folder / "samples.jsonl", found)
+    _write_lines(folder / SAMPLES, found)
     shutil.rmtree(work)
     return _built(job, told, found)
 
@@ -71,14 +74,14 @@ def _prepare(
     )
     tokenizer = assembled.conversations(template_for(job.template, assembled.tokenizer))
     with ShardReader(shards, PLANS[stage].samples) as reader:
-        found = look_at(reader, tokenizer, job.config.max_length, job.config.batch, progress)
+        found = look_at(reader, tokenizer, job.config.max_length, progress)
+    _write_lines(work / SAMPLES, found.lines)
+    check(found, train, job.config.batch, work / SAMPLES)
     found.survey.save(job.survey)
     if found.quarantined:
         progress.note(f"{len(found.quarantined)} samples quarantined: {found.quarantined[0]['reason']}")
     steps = total_steps(job.config, len(found.survey.numbers))
-    wrong = [{**line, "outcome": "quarantined"} for line in found.quarantined]
-    wrong += [{**line, "outcome": "truncated"} for line in found.truncated]
-    return Job(**{**vars(job), "steps": steps}), wrong
+    return Job(**{**vars(job), "steps": steps}), found.lines
 
 
 def _fit(job: Job, work: Path, progress: Progress) -> Path:

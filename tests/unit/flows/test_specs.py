@@ -135,7 +135,8 @@ def test_a_knob_changes_the_keys_of_the_stages_that_read_it(override: str, stage
     [
         "train.stages.instruct.row_tokens=1024", "train.stages.align.checkpoint_every=7",
         "train.stages.align.log_every=3", "train.max_failures=9", "generate.budget_usd=5", "gate.margin=9",
-        "shard.writers=3", "registry.model_name=other", "description=other", "data.root=elsewhere",
+        "train.max_truncated_share=1", "train.max_quarantined_share=1", "shard.writers=3",
+        "registry.model_name=other", "description=other", "data.root=elsewhere",
         "evaluate.scienceqa.ensemble.budget_usd=3", "data.source.licence=MIT",
         "data.source.non_commercial=true", "gate.approval=always", "registry.weights=link",
     ],
