@@ -145,6 +145,19 @@ def test_a_knob_that_changes_no_result_changes_no_key(override: str) -> None:
     assert changed(override) == set()
 
 
+def test_a_stage_under_way_is_found_again_with_another_number_of_workers_and_with_nothing_else_changed() -> None:
+    def work(*overrides: str) -> set[str]:
+        specs = Specs(load_experiment("shapes", overrides), Settings())
+        aligned, shards = made(Checkpoint, "aligned"), made(ShardSet, "shards")
+        trained = (specs.align(made(BaseModels, "base"), shards), specs.instruct(aligned, shards))
+        return {spec.work_name for spec in trained}
+
+    assert len(work()) == 2
+    assert work("train.workers=5") == work()
+    assert not work("train.precision=fp32") & work()
+    assert not work("seed=1") & work()
+
+
 def test_how_an_endpoint_is_treated_is_not_what_it_says() -> None:
     openai = ["generate.teacher={kind: openai, model: m}"]
     specs = keys(*openai)
