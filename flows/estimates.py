@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from configs.schema import Experiment, FileSource, LlavaJsonSource, MicroVision, ScienceQASource, ShapesSource
+from configs.schema import (
+    Experiment,
+    FileSource,
+    FolderModel,
+    LlavaJsonSource,
+    MicroVision,
+    ScienceQASource,
+    ShapesSource,
+)
 from flows.generation_estimate import CHARACTERS_A_TOKEN, Work, cost_of, generation_of
+from model.flops import device_hours, official_load, shapes_of
 from tasks.artifacts import Artifact
 
 IMAGE_TOKENS = 576
@@ -110,11 +120,25 @@ def training_of(
         steps = max(1, math.ceil(config.epochs * samples / config.batch))
     seen = None if steps is None else steps * config.batch
     if seen is None or shards is None:
-        return _known(steps=steps, samples=seen)
+        return _known(steps=steps, samples=seen) | hours_of(stage, experiment, seen)
     looked = looked_at(stage, experiment, shards, base) if base else {}
     a_sample = looked.pop("tokens a sample", None) or tokens_a_sample(stage, experiment, shards)
     assert isinstance(a_sample, float)
-    return _known(steps=steps, samples=seen, tokens=int(round(seen * a_sample, -3))) | looked
+    work = _known(steps=steps, samples=seen, tokens=int(round(seen * a_sample, -3)))
+    return work | hours_of(stage, experiment, seen, a_sample) | looked
+
+
+def hours_of(stage: str, experiment: Experiment, samples: int | None, tokens: float | None = None) -> Work:
+    """Device-hours of a recipe, from its published kin (model/flops.py); `tokens` a sample where they are known."""
+    base = experiment.base
+    if samples is None or not (isinstance(base.vision, FolderModel) and isinstance(base.language, FolderModel)):
+        return {}
+    shapes = shapes_of(base.language.path, base.vision.path)
+    if shapes is None:
+        return {}
+    load = official_load(stage, shapes[1])
+    load = load if tokens is None else replace(load, tokens=tokens)
+    return {"A100-hours, roughly": round(device_hours(stage, samples, load, *shapes))}
 
 
 def looked_at(stage: str, experiment: Experiment, shards: Path, base: Path) -> Work:
