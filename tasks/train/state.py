@@ -31,7 +31,8 @@ class State(Frozen):
     identity: dict[str, str]
     segments: list[tuple[int, int]] = Field(default_factory=list)
     """First step and number of workers of each start, oldest first."""
-    history: list[dict[str, float]] = Field(default_factory=list)
+    history: list[dict[str, int | float]] = Field(default_factory=list)
+    """Whole numbers stay whole: after a restart the same lines are written as without one."""
     timings: list[dict[str, float]] = Field(default_factory=list)
 
     def save(self, folder: Path) -> None:

@@ -55,7 +55,7 @@ class _Loop:
         from tasks.train.survey import Survey
 
         self.job, self.rank, self.ranks, self.board = job, rank, ranks, board
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, int | float]] = []
         self.timings: list[dict[str, float]] = []
         self.segments: list[tuple[int, int]] = []
         self.identity = identity_of(job)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def test_a_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     state = State(step=3, identity={"a": "b"}, segments=[(0, 2)], history=[{"loss": 0.1}], timings=[{"seconds": 1.0}])
     state.save(tmp_path)
     assert State.load(tmp_path) == state
+
+
+def test_whole_numbers_of_the_history_stay_whole(tmp_path: Path) -> None:
+    line: dict[str, int | float] = {"step": 3, "loss": 0.1, "lr": 1.0}
+    State(step=3, identity={}, history=[line]).save(tmp_path)
+    assert json.dumps(State.load(tmp_path).history) == json.dumps([line])
 
 
 @pytest.mark.parametrize("text", [None, "{", "{}"])
