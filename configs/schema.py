@@ -394,6 +394,9 @@ class StageConfig(Knobs):
     max_length: PositiveInt = 2048
     """Longest sample in tokens, image tokens counted; longer ones lose whole trailing turns."""
     checkpoint_every: PositiveInt = 200
+    """Steps from one checkpoint to the next."""
+    checkpoint_minutes: PositiveFloat | None = 10.0
+    """A checkpoint is made, too, when the last one is this old; null for steps alone."""
     log_every: PositiveInt = 10
 
 
@@ -411,6 +414,14 @@ class ProjectorConfig(Knobs):
     feature_layer: int = -2
 
 
+CADENCE = {"row_tokens", "checkpoint_every", "checkpoint_minutes", "log_every"}
+"""Fields of a training stage that do not shape its result."""
+SAFETY = {
+    "max_failures", "cpus_per_worker", "max_quarantined_share", "max_truncated_share", "keep_checkpoints",
+}
+"""Fields of `TrainConfig` that do not."""
+
+
 class TrainConfig(Knobs):
     """Two-stage training on Ray with DeepSpeed."""
 
@@ -424,6 +435,12 @@ class TrainConfig(Knobs):
     deepspeed: str = "zero2"
     """Name of a file under configs/deepspeed/."""
     max_failures: Annotated[int, Field(ge=0)] = 1
+    keep_checkpoints: PositiveInt = 2
+    """Of a stage under way, the last so many; all go when it is done."""
+    max_quarantined_share: Share = 0.05
+    """A stage fails before it trains when more of its samples than this cannot be trained on."""
+    max_truncated_share: Share = 0.25
+    """The same for samples that lose trailing turns because they are longer than the stage's max_length."""
     image_aspect: Literal["square", "pad"] = "square"
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from configs.schema import Experiment, FileSource, LlavaJsonSource, MicroVision, ScienceQASource, ShapesSource
+from configs.schema import (
+    Experiment,
+    FileSource,
+    FolderModel,
+    LlavaJsonSource,
+    MicroVision,
+    ScienceQASource,
+    ShapesSource,
+)
 from flows.generation_estimate import CHARACTERS_A_TOKEN, Work, cost_of, generation_of
+from model.flops import device_hours, official_load, shapes_of
 from tasks.artifacts import Artifact
 
 IMAGE_TOKENS = 576
@@ -42,7 +52,7 @@ def work_of(
         case "shard":
             return _known(**{f"{name} samples": number for name, number in samples.items()})
         case "align" | "instruct":
-            return training_of(stage, experiment, samples[stage], folders.get("shard"))
+            return training_of(stage, experiment, samples[stage], folders.get("shard"), folders.get("base"))
         case "evaluate":
             return evaluation_of(experiment, there)
     return {}
@@ -100,15 +110,46 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
     return None if None in found else sum(number for number in found if number is not None)
 
 
-def training_of(stage: str, experiment: Experiment, samples: int | None, shards: Path | None) -> Work:
-    """Steps, samples, and tokens where the shards are there."""
+def training_of(
+    stage: str, experiment: Experiment, samples: int | None, shards: Path | None, base: Path | None = None
+) -> Work:
+    """Steps, samples, and tokens where the shards are there; what is wrong with samples where the models are, too."""
     config = experiment.train.stages.align if stage == "align" else experiment.train.stages.instruct
     steps = config.steps
     if steps is None and samples is not None:
         steps = max(1, math.ceil(config.epochs * samples / config.batch))
     seen = None if steps is None else steps * config.batch
-    tokens = None if seen is None or shards is None else round(seen * tokens_a_sample(stage, experiment, shards), -3)
-    return _known(steps=steps, samples=seen, tokens=None if tokens is None else int(tokens))
+    if seen is None or shards is None:
+        return _known(steps=steps, samples=seen) | hours_of(stage, experiment, seen)
+    looked = looked_at(stage, experiment, shards, base) if base else {}
+    a_sample = looked.pop("tokens a sample", None) or tokens_a_sample(stage, experiment, shards)
+    assert isinstance(a_sample, float)
+    work = _known(steps=steps, samples=seen, tokens=int(round(seen * a_sample, -3)))
+    return work | hours_of(stage, experiment, seen, a_sample) | looked
+
+
+def hours_of(stage: str, experiment: Experiment, samples: int | None, tokens: float | None = None) -> Work:
+    """Device-hours of a recipe, from its published kin (model/flops.py); `tokens` a sample where they are known."""
+    base = experiment.base
+    if samples is None or not (isinstance(base.vision, FolderModel) and isinstance(base.language, FolderModel)):
+        return {}
+    shapes = shapes_of(base.language.path, base.vision.path)
+    if shapes is None:
+        return {}
+    load = official_load(stage, shapes[1])
+    load = load if tokens is None else replace(load, tokens=tokens)
+    return {"A100-hours, roughly": round(device_hours(stage, samples, load, *shapes))}
+
+
+def looked_at(stage: str, experiment: Experiment, shards: Path, base: Path) -> Work:
+    """What tokenising a part of the samples shows."""
+    from model.stages import Stage  # torch, which a plan without shards does not wait for
+    from tasks.train.preview import preview
+
+    seen = preview(Stage(stage), base, shards, experiment.train)
+    work: Work = {"tokens a sample": seen.tokens, "samples looked at": seen.samples}
+    work |= {name: number for name in ("quarantined", "truncated") if (number := getattr(seen, name))}
+    return work | ({"will fail:": seen.wrong} if seen.wrong else {})
 
 
 def tokens_a_sample(stage: str, experiment: Experiment, shards: Path) -> float:

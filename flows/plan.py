@@ -81,8 +81,9 @@ def _rebuilt_parent(parents: tuple[str, ...], there: dict[str, Artifact]) -> str
 
 
 def _folders(store: Store, there: dict[str, Artifact]) -> dict[str, Path]:
-    """The folders of images and shards, where to look at them costs nothing."""
-    return {} if store.remote else {name: store.local(there[name]) for name in ("ingest", "shard") if name in there}
+    """The folders of images, shards and base models, where to look at them costs nothing."""
+    looked_into = [name for name in ("ingest", "shard", "base") if name in there]
+    return {} if store.remote else {name: store.local(there[name]) for name in looked_into}
 
 
 def render(plan: Plan) -> Group:

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -175,7 +175,11 @@ class Run:
 
     def work(self, spec: StageSpec[Descriptor]) -> Path:
         """See `StageRun`."""
-        return self.home / "work" / f"{spec.name}-{digest_of(spec.key_parts())[:16]}"
+        return self.home / "work" / spec.work_name
+
+    def figures(self, stage: str, figures: Mapping[str, float | str]) -> None:
+        """See `StageRun`."""
+        self.tracked.figures(stage, figures)
 
     def sink(self, spec: StageSpec[Descriptor], folder: Path) -> Sink:
         """See `StageRun`."""

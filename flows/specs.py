@@ -16,7 +16,9 @@ from typing import Any
 from pydantic import JsonValue
 
 from configs.schema import (
+    CADENCE,
     LICENCE,
+    SAFETY,
     Experiment,
     FolderModel,
     PackagedEfficientNet,
@@ -101,8 +103,9 @@ NOT_OF_EVALUATION: dict[str, Any] = {
 }
 """Fields of an evaluation that shape no result: where sets lie, as they have fingerprints, and how endpoints are
 handled."""
-CADENCE = {"row_tokens", "checkpoint_every", "log_every"}
-"""Fields of a training stage that do not shape its result."""
+
+ELASTIC = ("train.workers",)
+"""What may change between a crash and the next start (docs/decisions/0008-workers-may-change.md)."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +166,14 @@ class Specs:
     def align(self, base: BaseModels, shards: ShardSet) -> StageSpec[Checkpoint]:
         """The checkpoint whose projector reads images."""
         config = self._training(self.experiment.train.stages.align)
-        return StageSpec("align", Checkpoint, self._training_code(), config, {"base": base, "shard": shards})
+        parents = {"base": base, "shard": shards}
+        return StageSpec("align", Checkpoint, self._training_code(), config, parents, ELASTIC)
 
     def instruct(self, aligned: Checkpoint, shards: ShardSet) -> StageSpec[Checkpoint]:
         """The checkpoint that answers."""
         config = self._training(self.experiment.train.stages.instruct)
-        return StageSpec("instruct", Checkpoint, self._training_code(), config, {"align": aligned, "shard": shards})
+        parents = {"align": aligned, "shard": shards}
+        return StageSpec("instruct", Checkpoint, self._training_code(), config, parents, ELASTIC)
 
     def evaluate(self, instructed: Checkpoint, images: ImageSet) -> StageSpec[EvalReport]:
         """What the benchmarks say of the checkpoint."""
@@ -218,9 +223,9 @@ class Specs:
     def _training(self, stage: StageConfig) -> JsonValue:
         """What a stage of training reads. The other stage's part is not in it: each is rebuilt for its own sake.
 
-        The number of workers stays in: sums in bf16 differ with it.
+        The number of workers stays in: sums in bf16 differ with it. The work folder's name leaves it out (ELASTIC).
         """
-        train = self.experiment.train.model_dump(mode="json", exclude={"stages", "max_failures", "cpus_per_worker"})
+        train = self.experiment.train.model_dump(mode="json", exclude={"stages", *SAFETY})
         return {"seed": self.experiment.seed, "train": train, "stage": stage.model_dump(mode="json", exclude=CADENCE)}
 
     def _training_code(self) -> tuple[str, ...]:

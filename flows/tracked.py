@@ -75,6 +75,10 @@ class Tracked:
         if stage in CHILDREN:
             self._tell(lambda: self._child(stage).prepare())
 
+    def figures(self, stage: str, figures: Mapping[str, float | str]) -> None:
+        """Figures of a step of a stage that is being built. What its artifact holds of them is not told twice."""
+        self._tell(lambda: self._child(stage).metrics([figures]))
+
     def stage(self, record: StageRecord, artifact: Artifact) -> None:
         """A stage has its artifact, new or cached."""
         self._tell(lambda: self._told_of(record, artifact))

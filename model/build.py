@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -124,6 +125,18 @@ def assemble(base: Path, projector: Projector, feature_layer: int, aspect: Aspec
     return Assembled(llava, tokenizer, images, aspect)
 
 
+def conversations_of_base(
+    base: Path, aspect: Aspect, template: Callable[[PreTrainedTokenizerFast], Template]
+) -> ConversationTokenizer:
+    """How a model that `assemble` makes of a BaseModels folder will tokenise, found without reading any weights."""
+    tokenizer = _tokenizer(base / "language")
+    _add_tokens(tokenizer)
+    pixels = transform_of(_image_processor(base / "vision", aspect), aspect).size
+    tokens = features_of(AutoConfig.from_pretrained(base / "vision"), pixels)
+    image_id = int(str(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)))
+    return ConversationTokenizer(tokenizer, template(tokenizer), tokens, image_id)
+
+
 def load(folder: Path, *, weights: bool = True) -> Assembled:
     """A checkpoint that `Assembled.save` wrote. Raises ModelError if it is not a LLaVA folder.
 
@@ -158,13 +171,17 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 def _image_token(tokenizer: PreTrainedTokenizerFast, language: nn.Module) -> int:
     """The id of the image token, added to tokenizer and embeddings where it is new; a pad token likewise."""
+    _add_tokens(tokenizer)
+    if len(tokenizer) > _embeddings(language):
+        language.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # type: ignore[operator]
+    return int(str(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)))
+
+
+def _add_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
     if tokenizer.convert_tokens_to_ids(IMAGE_TOKEN) in (None, tokenizer.unk_token_id):
         tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     if tokenizer.pad_token_id is None:
         tokenizer.add_special_tokens({"pad_token": "<pad>"})
-    if len(tokenizer) > _embeddings(language):
-        language.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # type: ignore[operator]
-    return int(str(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)))
 
 
 def _embeddings(language: nn.Module) -> int:

@@ -127,7 +127,8 @@ class BaseModels(Artifact):
 class Checkpoint(Artifact):
     """A `LlavaForConditionalGeneration` folder (safetensors, processor, chat template) under model/.
 
-    metrics.jsonl   one {"step", "loss", "lr", "grad_norm", "tokens_per_second", ...} a line
+    metrics.jsonl   one {"step", "loss", "lr", "projector_lr", "grad_norm", "tokens", ...} a line; times, which differ
+                    from run to run, are in the facts: step_seconds, tokens_per_second, waiting_share, ...
     samples.jsonl   quarantined or truncated samples, with reasons
 
     A champion fetched out of the registry to be evaluated anew (stage `champion`) has model/ alone.

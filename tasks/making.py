@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,9 @@ class StageRun(Protocol):
 
     def work(self, spec: StageSpec[Descriptor]) -> Path:
         """A folder for what a stage wants to find again after a crash."""
+
+    def figures(self, stage: str, figures: Mapping[str, float | str]) -> None:
+        """Figures of a step ("step" among them) of a stage that is being built, for whoever watches the run."""
 
     def sink(self, spec: StageSpec[Descriptor], folder: Path) -> Sink:
         """Where a build, given its folder, puts files that are too large for a detour."""

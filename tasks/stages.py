@@ -6,6 +6,7 @@ Same key and a whole artifact: skipped. Everything else is built, and `Decision.
 
 from __future__ import annotations
 
+import copy
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -50,6 +51,22 @@ class StageSpec(Generic[Descriptor]):
     code: tuple[str, ...]
     config: JsonValue
     parents: Mapping[str, Artifact] = field(default_factory=dict)
+    elastic: tuple[str, ...] = ()
+    """Dotted paths in `config` that are part of the key, yet may change while the stage is under way."""
+
+    @property
+    def work_name(self) -> str:
+        """Name of the folder for what the stage wants to find again after a crash."""
+        parts = copy.deepcopy(self.key_parts())
+        for path in self.elastic:
+            *above, last = ("config", *path.split("."))
+            holder: JsonValue = parts
+            for name in above:
+                assert isinstance(holder, dict), f"{path} is no path in the config of {self.name}"
+                holder = holder[name]
+            assert isinstance(holder, dict), f"{path} is no path in the config of {self.name}"
+            del holder[last]
+        return f"{self.name}-{digest_of(parts)[:16]}"
 
     @property
     def key(self) -> str:

@@ -18,17 +18,18 @@ from torch import nn
 from configs.schema import StageConfig
 from model.packed import PackedLlava, Row
 from model.stages import PROJECTOR, part_of
-from tasks.errors import NonFiniteLoss
+from tasks.errors import NonFiniteLoss, TrainingError
 from tasks.train.schedule import rate
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step gave, the same on every rank. `loss` is the mean over supervised tokens."""
+    """What one step gave, the same on every rank. `loss` is the mean over supervised tokens, the rates those it had."""
 
     loss: float
     grad_norm: float
     lr: float
+    projector_lr: float
 
 
 def parameter_groups(model: nn.Module, config: StageConfig) -> list[dict[str, Any]]:
@@ -64,6 +65,8 @@ class Engine:
 
         Raises NonFiniteLoss, with the weights as they were, when loss or gradient is not finite.
         """
+        if not supervised:
+            raise TrainingError(f"step {step + 1} has no supervised token; remove samples without answers")
         factor = rate(step, self.steps, self.config.warmup_share)
         for group, base in zip(self.deepspeed.optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = base * factor
@@ -79,7 +82,7 @@ class Engine:
         norm = self._update()
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"step {step + 1}: the gradient norm is {norm}; lower the learning rate")
-        return StepResult(loss, norm, self.config.lr * factor)
+        return StepResult(loss, norm, self.config.lr * factor, (self.config.projector_lr or self.config.lr) * factor)
 
     def weights(self) -> dict[str, torch.Tensor] | None:
         """The model's weights, by the names that the model itself has for them, on rank 0; None on the others.
@@ -91,6 +94,10 @@ class Engine:
         else:
             held = self.deepspeed.module.state_dict() if self.deepspeed.global_rank == 0 else None
         return None if held is None else {name.removeprefix("llava."): value for name, value in held.items()}
+
+    def any_rank(self, said: bool) -> bool:
+        """Whether any rank says so. Every rank has to call it."""
+        return self._over_ranks(torch.tensor(float(said))) > 0
 
     def _update(self) -> float:
         """Let the optimizer step if the gradient is finite. Returns its norm before clipping, over all ranks."""

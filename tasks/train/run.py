@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from configs.schema import Experiment
 from model.build import assemble, load
 from model.own_template import template_for
 from model.stages import PLANS, Stage
-from tasks.errors import NonFiniteLoss, TrainingError
+from tasks.errors import TrainingError
 from tasks.progress import Progress
 from tasks.shards import ShardReader
 from tasks.stages import Built
@@ -23,29 +24,34 @@ from tasks.train.board import Board, Line, Watcher
 from tasks.train.cluster import RaySettings, connect
 from tasks.train.job import Job
 from tasks.train.schedule import total_steps
-from tasks.train.survey import look_at
+from tasks.train.seen import plateau, speeds, spikes
+from tasks.train.survey import check, look_at
 from tasks.train.worker import FINAL, train_loop_per_worker
+
+SAMPLES = "samples.jsonl"
 
 
 def build_checkpoint(
     folder: Path, stage: Stage, start: Path, shards: Path, experiment: Experiment, work: Path, cluster: RaySettings,
-    progress: Progress,
+    progress: Progress, watch: Callable[[Line], None] = lambda line: None,
 ) -> Built:
     """Train one stage and write the checkpoint that `tasks.artifacts.Checkpoint` describes.
 
     `start` is the folder of a BaseModels (align) or of the Checkpoint to go on from. `work` outlives a crash: called
-    again with the same one, training goes on from its last checkpoint. It is removed when all is done.
+    again with the same one, training goes on from its last checkpoint, on as many workers as there are now. It is
+    removed when all is done. `watch` gets the figures of a step while training runs, times among them.
 
-    Raises DataError for too few samples, NonFiniteLoss, TrainingError when workers fail for good, EnvironmentProblem.
+    Raises TooMuchBadInput, DataError for too few samples, NonFiniteLoss, TrainingError when workers fail for good,
+    EnvironmentProblem.
     """
     connect(cluster)
     work.mkdir(parents=True, exist_ok=True)
     job, found = _prepare(stage, start, shards, experiment, work, progress)
-    final = _fit(job, work, progress)
+    final = _fit(job, work, progress, watch)
     shutil.copytree(final / "model", folder / "model")
     told = json.loads((final / "history.json").read_text())
     _write_lines(folder / "metrics.jsonl", told["history"])
-    _write_lines(folder / "samples.jsonl", found)
+    _write_lines(folder / SAMPLES, found)
     shutil.rmtree(work)
     return _built(job, told, found)
 
@@ -71,17 +77,17 @@ def _prepare(
     )
     tokenizer = assembled.conversations(template_for(job.template, assembled.tokenizer))
     with ShardReader(shards, PLANS[stage].samples) as reader:
-        found = look_at(reader, tokenizer, job.config.max_length, job.config.batch, progress)
+        found = look_at(reader, tokenizer, job.config.max_length, progress)
+    _write_lines(work / SAMPLES, found.lines)
+    check(found, train, job.config.batch, work / SAMPLES)
     found.survey.save(job.survey)
     if found.quarantined:
         progress.note(f"{len(found.quarantined)} samples quarantined: {found.quarantined[0]['reason']}")
     steps = total_steps(job.config, len(found.survey.numbers))
-    wrong = [{**line, "outcome": "quarantined"} for line in found.quarantined]
-    wrong += [{**line, "outcome": "truncated"} for line in found.truncated]
-    return Job(**{**vars(job), "steps": steps}), wrong
+    return Job(**{**vars(job), "steps": steps}), found.lines
 
 
-def _fit(job: Job, work: Path, progress: Progress) -> Path:
+def _fit(job: Job, work: Path, progress: Progress, watch: Callable[[Line], None]) -> Path:
     """Run the workers to the end. Returns the folder of the finished model.
 
     A finished fit that was not yet published (killed in between) is found by its marker and not run again: Ray would
@@ -110,10 +116,15 @@ def _fit(job: Job, work: Path, progress: Progress) -> Path:
             name="ray",
             storage_path=str(work),
             failure_config=FailureConfig(max_failures=train.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            checkpoint_config=CheckpointConfig(num_to_keep=train.keep_checkpoints),
         ),
     )
-    with Watcher(board, lambda line: _show(progress, line)):
+
+    def receive(line: Line) -> None:
+        _show(progress, line)
+        watch({name: value for name, value in line.items() if name != "steps"})
+
+    with Watcher(board, receive):
         try:
             trainer.fit()
         except Exception as error:
@@ -136,23 +147,27 @@ def _cause(error: Exception) -> TrainingError:
     """The worker's own error where there is one: Ray wraps it in its own and in the text of a trace."""
     for worker_error in getattr(error, "worker_failures", {}).values():
         cause = getattr(worker_error, "cause", None) or worker_error
-        if isinstance(cause, NonFiniteLoss):
+        if isinstance(cause, TrainingError):
             return cause
     last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
     return TrainingError(f"training failed: {last}; run again to go on from the last checkpoint")
 
 
 def _built(job: Job, told: dict[str, Any], found: list[dict[str, str]]) -> Built:
-    history, seconds = told["history"], told["seconds"]
+    history, timings = told["history"], told["timings"]
+    losses = [line["loss"] for line in history]
     outcomes = Counter(line["outcome"] for line in found)
     tokens = sum(int(line["tokens"]) for line in history)
     facts: dict[str, JsonValue] = {
         "loss_first": history[0]["loss"],
         "loss_last": history[-1]["loss"],
-        "tokens_per_second": round(tokens / max(1e-9, sum(seconds))),
-        "step_seconds": seconds,
+        **speeds(history, timings),
+        "step_seconds": [line["seconds"] for line in timings],
         "template": job.template,
         "workers": job.train.workers,
+        "starts": [{"step": step, "workers": workers} for step, workers in told["segments"]],
+        "loss_spikes": [*spikes(losses)],
+        "loss_plateau": plateau(losses),
     }
     counts = {
         "steps": job.steps,

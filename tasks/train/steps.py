@@ -63,6 +63,11 @@ class RowReader:
     assembled: Assembled
     max_length: int
 
+    def keys_of(self, positions: list[int]) -> list[str]:
+        """The samples at some positions of the survey, by name."""
+        keys = self.reader.keys()
+        return [keys[int(self.survey.numbers[at])] for at in positions]
+
     def rows(self, plan: StepPlan) -> list[Row]:
         """The rows of a plan, as tensors."""
         return [self._row(positions) for positions in plan.rows]

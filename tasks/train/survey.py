@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from configs.schema import TrainConfig
 from model.tokenize import IGNORE, ConversationTokenizer, Unusable
-from tasks.errors import DataError
+from tasks.errors import DataError, TooMuchBadInput
 from tasks.progress import Progress
 from tasks.shards import ShardReader
 
@@ -47,15 +48,24 @@ class Findings:
     quarantined: list[dict[str, str]]
     truncated: list[dict[str, str]]
 
+    @property
+    def lines(self) -> list[dict[str, str]]:
+        """All that was found wrong, with its outcome."""
+        return [
+            *({**line, "outcome": "quarantined"} for line in self.quarantined),
+            *({**line, "outcome": "truncated"} for line in self.truncated),
+        ]
+
 
 def look_at(
-    reader: ShardReader, tokenizer: ConversationTokenizer, max_length: int, batch: int, progress: Progress
+    reader: ShardReader, tokenizer: ConversationTokenizer, max_length: int, progress: Progress, every: int = 1
 ) -> Findings:
-    """Tokenise every sample. Raises DataError when fewer samples are usable than one step takes."""
+    """Tokenise every sample; with `every`, the first of each so many alone."""
     numbers, lengths, supervised = [], [], []
     quarantined, truncated = [], []
     keys = reader.keys()
-    for number, key in enumerate(keys):
+    for number in range(0, len(keys), every):
+        key = keys[number]
         if number % EVERY == 0:
             progress.update(number, len(keys), doing="reading samples")
         try:
@@ -68,10 +78,43 @@ def look_at(
         numbers.append(number)
         lengths.append(len(encoded.ids))
         supervised.append(sum(label != IGNORE for label in encoded.labels))
-    if len(numbers) < batch:
-        raise DataError(
-            f"{len(numbers)} usable samples are fewer than the {batch} of one step; lower the stage's batch or add data"
-            + (f" ({len(quarantined)} were quarantined: {quarantined[0]['reason']})" if quarantined else "")
-        )
     survey = Survey(np.array(numbers, np.int64), np.array(lengths, np.int64), np.array(supervised, np.int64))
     return Findings(survey, quarantined, truncated)
+
+
+def too_many(found: Findings, train: TrainConfig) -> str | None:
+    """What passes the experiment's limits, with counts and the remedy; None if nothing does."""
+    samples = len(found.survey.numbers) + len(found.quarantined)
+    checked = (
+        (
+            "quarantined", found.quarantined, train.max_quarantined_share,
+            "mend them, or raise train.max_quarantined_share",
+        ),
+        (
+            "truncated", found.truncated, train.max_truncated_share,
+            "raise the stage's max_length, or train.max_truncated_share",
+        ),
+    )
+    for outcome, lines, limit, remedy in checked:
+        if len(lines) > limit * samples:
+            return (
+                f"{len(lines)} of {samples} samples are {outcome}, more than {limit:.1%} "
+                f"(the first: {lines[0]['key']}, {lines[0]['reason']}); {remedy}"
+            )
+    return None
+
+
+def check(found: Findings, train: TrainConfig, batch: int, listed: Path) -> None:
+    """Raise TooMuchBadInput where too many samples suffer, DataError where fewer are usable than one step takes.
+
+    `listed` is the file that names every sample with its reason.
+    """
+    if wrong := too_many(found, train):
+        raise TooMuchBadInput(f"{wrong}; all are listed in {listed}")
+    usable = len(found.survey.numbers)
+    if usable < batch:
+        raise DataError(
+            f"{usable} usable samples are fewer than the {batch} of one step; lower the stage's batch or add data"
+            + (f" ({len(found.quarantined)} were quarantined: {found.quarantined[0]['reason']})"
+               if found.quarantined else "")
+        )

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from tasks.artifacts import BaseModels, Checkpoint, ShardSet
-from tasks.making import StageRun
+from tasks.making import StageRun, only_one
 from tasks.progress import Progress
 from tasks.stages import Built, StageSpec
 from tasks.train.cluster import RaySettings
@@ -33,9 +33,12 @@ def train(
         from model.stages import Stage
         from tasks.train.run import build_checkpoint
 
-        return build_checkpoint(
-            folder, Stage(spec.name), run.local(start), run.local(shards), run.experiment, run.work(spec), cluster,
-            progress,
-        )
+        work = run.work(spec)
+        # Its name leaves the number of workers out, the lock on the stage's key does not.
+        with only_one(work.with_name(f"{work.name}.lock"), progress):
+            return build_checkpoint(
+                folder, Stage(spec.name), run.local(start), run.local(shards), run.experiment, work, cluster, progress,
+                lambda figures: run.figures(spec.name, figures),
+            )
 
     return run.make(spec, build)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.train.job import Job
+
+if TYPE_CHECKING:
+    from model.packed import Row
+    from tasks.train.steps import StepPlan
 
 FINAL = "final"
 
@@ -43,12 +49,18 @@ class _Loop:
         from model.stages import Stage, freeze_for
         from tasks.shards import ShardReader
         from tasks.train.engine import Engine, deepspeed_settings
+        from tasks.train.partitions import Partitions
+        from tasks.train.state import identity_of
         from tasks.train.steps import Planner, RowReader
         from tasks.train.survey import Survey
 
-        self.job, self.rank, self.board = job, rank, board
-        self.history: list[dict[str, float]] = []
-        self.seconds: list[float] = []
+        self.job, self.rank, self.ranks, self.board = job, rank, ranks, board
+        self.history: list[dict[str, int | float]] = []
+        self.timings: list[dict[str, float]] = []
+        self.segments: list[tuple[int, int]] = []
+        self.identity = identity_of(job)
+        self.kept = time.monotonic()
+        """When the last checkpoint was made, or training began."""
         train, config = job.train, job.config
         self.assembled = (
             assemble(job.start, train.projector.kind, train.projector.feature_layer, train.image_aspect, job.seed)
@@ -58,6 +70,7 @@ class _Loop:
         freeze_for(self.assembled.llava, job.stage)
         settings = deepspeed_settings(job.deepspeed, config, train.precision, ranks)
         self.engine = Engine(PackedLlava(self.assembled.llava), config, job.steps, settings)
+        self.partitions = Partitions(self.engine.deepspeed)
         survey = Survey.load(job.survey)
         order = StepOrder(job.seed, len(survey.numbers), config.batch)
         self.planner = Planner(survey, order, rank, ranks, config.row_tokens)
@@ -66,56 +79,98 @@ class _Loop:
         self.rows = RowReader(reader, survey, tokenizer, self.assembled, config.max_length)
 
     def restore(self, folder: Path) -> int:
-        """Load engine, history and step from a checkpoint folder. Returns the step to go on with."""
-        self.engine.deepspeed.load_checkpoint(str(folder), tag="engine")
-        state = json.loads((folder / "loop.json").read_text())
-        self.history = state["history"]
-        self.seconds = state["seconds"]
-        return int(state["step"])
+        """Load engine, history and step from a checkpoint folder. Returns the step to go on with.
+
+        Raises TrainingError for a checkpoint that is not whole, or of other settings, samples or library versions.
+        """
+        from tasks.train.state import State, check
+
+        state = State.load(folder)
+        check(state.identity, self.identity)
+        self.partitions.load(folder, self.rank, state.step)
+        self.history, self.timings, self.segments = state.history, state.timings, state.segments
+        return state.step
 
     def run(self, first: int, scratch: Path) -> None:
         """Steps `first` .. the last; checkpoints on the way, the finished model at the end."""
         from tasks.train.steps import read_ahead
 
-        config = self.job.config
+        self.segments = [*self.segments, (first, self.ranks)]
         self.engine.deepspeed.train()
+        asked = time.perf_counter()
         for plan, rows in read_ahead(first, self.job.steps, self.planner.plan, self.rows.rows):
-            started = time.perf_counter()
-            result = self.engine.step(plan.step, rows, plan.supervised)
+            waited = time.perf_counter() - asked
+            self._step(plan, rows, waited)
             done = plan.step + 1
-            self.seconds.append(round(time.perf_counter() - started, 4))
-            self.history.append(
-                {
-                    "step": done,
-                    "loss": round(result.loss, 6),
-                    "lr": result.lr,
-                    "grad_norm": round(result.grad_norm, 5),
-                    "tokens": plan.tokens,
-                    "supervised_tokens": plan.supervised,
-                    "samples": plan.samples,
-                }
-            )
-            if self.rank == 0 and (done % config.log_every == 0 or done in (1, self.job.steps)):
-                self.tell(done, plan.tokens)
-            if done % config.checkpoint_every == 0 and done < self.job.steps:
+            if done < self.job.steps and self._due(done):
                 self._checkpoint(done, scratch / f"step-{done}")
+            asked = time.perf_counter()
         self._finish(scratch / FINAL)
 
-    def tell(self, step: int, tokens: int) -> None:
+    def _step(self, plan: StepPlan, rows: Sequence[Row], waited: float) -> None:
+        from tasks.errors import NonFiniteLoss
+
+        config, started = self.job.config, time.perf_counter()
+        try:
+            result = self.engine.step(plan.step, rows, plan.supervised)
+        except NonFiniteLoss as error:
+            keys = ", ".join(self.rows.keys_of(self.planner.order.step(plan.step)))
+            raise NonFiniteLoss(f"{error}; its samples: {keys}") from error
+        done = plan.step + 1
+        self.timings.append(
+            {
+                "seconds": round(time.perf_counter() - started, 4),
+                "waiting": round(waited, 4),
+                "row_fill": round(plan.tokens / (self.ranks * len(rows) * config.row_tokens), 4),
+            }
+        )
+        self.history.append(
+            {
+                "step": done,
+                "loss": round(result.loss, 6),
+                "lr": result.lr,
+                "projector_lr": result.projector_lr,
+                "grad_norm": round(result.grad_norm, 5),
+                "tokens": plan.tokens,
+                "supervised_tokens": plan.supervised,
+                "samples": plan.samples,
+            }
+        )
+        if self.rank == 0 and (done % config.log_every == 0 or done in (1, self.job.steps)):
+            self.tell()
+
+    def tell(self) -> None:
         """Put a line on the board."""
-        recent = self.seconds[-self.job.config.log_every :]
-        rate = tokens * len(recent) / max(1e-9, sum(recent))
-        self.board.put.remote({**self.history[-1], "steps": self.job.steps, "tokens_per_second": round(rate)})
+        from tasks.train.seen import speeds
+
+        recent = self.job.config.log_every
+        seen = speeds(self.history[-recent:], self.timings[-recent:])
+        self.board.put.remote({**self.history[-1], "steps": self.job.steps, **seen})
+
+    def _due(self, done: int) -> bool:
+        """Whether to make a checkpoint now. Every rank has to ask: their clocks differ, and all must do the same."""
+        config = self.job.config
+        if done % config.checkpoint_every == 0:
+            return True
+        if config.checkpoint_minutes is None:
+            return False
+        old = time.monotonic() - self.kept > config.checkpoint_minutes * 60
+        return self.engine.any_rank(self.rank == 0 and old)
 
     def _checkpoint(self, step: int, folder: Path) -> None:
         import ray.train
 
+        from tasks.train.state import State
+
         folder.mkdir(parents=True)
-        self.engine.deepspeed.save_checkpoint(str(folder), tag="engine")
+        self.partitions.save(folder, self.rank)
         if self.rank == 0:
-            state = {"step": step, "history": self.history, "seconds": self.seconds}
-            (folder / "loop.json").write_text(json.dumps(state))
+            State(
+                step=step, identity=self.identity, segments=self.segments, history=self.history, timings=self.timings
+            ).save(folder)
         ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
+        shutil.rmtree(folder)
+        self.kept = time.monotonic()
 
     def _finish(self, folder: Path) -> None:
         """Rank 0 hands over the finished model, in the precision it was trained in."""
@@ -125,7 +180,8 @@ class _Loop:
         weights = self.engine.weights()
         if self.rank == 0:
             self.assembled.save(folder / "model", self.chat_template, weights)
-            (folder / "history.json").write_text(json.dumps({"history": self.history, "seconds": self.seconds}))
+            told = {"history": self.history, "timings": self.timings, "segments": self.segments}
+            (folder / "history.json").write_text(json.dumps(told))
             (folder / FINAL).touch()
         ray.train.report({"step": self.job.steps}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
 

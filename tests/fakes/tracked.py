@@ -35,6 +35,9 @@ class Tracked:
         """Keep it."""
         self.opened.append(stage)
 
+    def figures(self, stage: str, figures: Mapping[str, float | str]) -> None:
+        """Keep nothing."""
+
     def stage(self, record: StageRecord, artifact: Artifact) -> None:
         """Keep it."""
         self.stages.append(record.name)

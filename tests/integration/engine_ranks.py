@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -35,6 +35,15 @@ class Case(TypedDict):
     zero: int
     row_tokens: int
     arrangement: str
+    precision: NotRequired[str]
+    """fp32 where it does not say."""
+    save_at: NotRequired[int]
+    """Write a checkpoint after this step, and end there."""
+    load: NotRequired[str]
+    """Name of the case whose checkpoint to go on from, on however many ranks that ran."""
+
+
+SAVE_AT = 2
 
 
 def sample(assembled: Assembled, number: int, images: int) -> Sample:
@@ -112,18 +121,27 @@ def arrays(weights: dict[str, torch.Tensor]) -> dict[str, Any]:
     return {f"weights.{name}": value.float().numpy() for name, value in weights.items()}
 
 
-def run(base: Path, case: Case, rank: int, ranks: int) -> dict[str, Any] | None:
+def run(base: Path, out: Path, case: Case, rank: int, ranks: int) -> dict[str, Any] | None:
     """The same by the engine, packed, on this rank of several."""
     from tasks.train.engine import Engine, deepspeed_settings
+    from tasks.train.partitions import Partitions
 
     made = assembled_for(base)
+    precision = case.get("precision", "fp32")
     settings = {"zero_optimization": {"stage": case["zero"]}, "zero_allow_untested_optimizer": True}
-    engine = Engine(PackedLlava(made.llava), CONFIG, STEPS, deepspeed_settings(settings, CONFIG, "fp32", ranks))
+    engine = Engine(PackedLlava(made.llava), CONFIG, STEPS, deepspeed_settings(settings, CONFIG, precision, ranks))
+    first = 0
+    if "load" in case:
+        first = SAVE_AT
+        Partitions(engine.deepspeed).load(out / f"{case['load']}.checkpoint", rank, first)
     losses = []
-    for step, samples in enumerate(steps_of(made, case["arrangement"])):
+    for step, samples in list(enumerate(steps_of(made, case["arrangement"])))[first : case.get("save_at")]:
         rows = spread([len(encoded.ids) for encoded, _ in samples], ranks, case["row_tokens"])[rank]
         packed = [row_of([samples[at] for at in row]) for row in rows]
         losses.append(engine.step(step, packed, supervised(samples)).loss)
+    if "save_at" in case:
+        (folder := out / f"{case['name']}.checkpoint").mkdir(exist_ok=True)
+        Partitions(engine.deepspeed).save(folder, rank)
     weights = engine.weights()
     engine.deepspeed.destroy()
     return None if weights is None else {"losses": np.array(losses), **arrays(weights)}
@@ -137,7 +155,7 @@ def main() -> None:
     torch.distributed.init_process_group("gloo")
     rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
     for case in cases:
-        found = run(base, case, rank, ranks)
+        found = run(base, out, case, rank, ranks)
         if found is not None:
             np.savez(out / f"{case['name']}.npz", **found)
     torch.distributed.destroy_process_group()

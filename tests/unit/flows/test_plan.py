@@ -80,6 +80,18 @@ def test_steps_follow_epochs_or_are_given(tmp_path: Path) -> None:
     assert work["align"] == {"steps": 7, "samples": 70}
 
 
+@pytest.mark.parametrize(
+    ("experiment", "align", "instruct"), [("llava_v1_5_7b", 28, 80), ("llava_v1_5_13b", 44, 160)]
+)
+def test_official_recipes_have_device_hours_near_the_published_ones(
+    tmp_path: Path, experiment: str, align: int, instruct: int
+) -> None:
+    settings = Settings(root=tmp_path, data_root=tmp_path / "nowhere")
+    work = {stage.name: stage.work for stage in make_plan(experiment, settings=settings).stages}
+    assert work["align"]["A100-hours, roughly"] == pytest.approx(align, rel=0.2)
+    assert work["instruct"]["A100-hours, roughly"] == pytest.approx(instruct, rel=0.2)
+
+
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:
     make_plan("shapes", settings=Settings(root=tmp_path))
     assert list(tmp_path.iterdir()) == []

@@ -135,13 +135,27 @@ def test_a_knob_changes_the_keys_of_the_stages_that_read_it(override: str, stage
     [
         "train.stages.instruct.row_tokens=1024", "train.stages.align.checkpoint_every=7",
         "train.stages.align.log_every=3", "train.max_failures=9", "generate.budget_usd=5", "gate.margin=9",
-        "shard.writers=3", "registry.model_name=other", "description=other", "data.root=elsewhere",
+        "train.max_truncated_share=1", "train.max_quarantined_share=1", "shard.writers=3",
+        "registry.model_name=other", "description=other", "data.root=elsewhere",
         "evaluate.scienceqa.ensemble.budget_usd=3", "data.source.licence=MIT",
         "data.source.non_commercial=true", "gate.approval=always", "registry.weights=link",
     ],
 )  # fmt: skip
 def test_a_knob_that_changes_no_result_changes_no_key(override: str) -> None:
     assert changed(override) == set()
+
+
+def test_a_stage_under_way_is_found_again_with_another_number_of_workers_and_with_nothing_else_changed() -> None:
+    def work(*overrides: str) -> set[str]:
+        specs = Specs(load_experiment("shapes", overrides), Settings())
+        aligned, shards = made(Checkpoint, "aligned"), made(ShardSet, "shards")
+        trained = (specs.align(made(BaseModels, "base"), shards), specs.instruct(aligned, shards))
+        return {spec.work_name for spec in trained}
+
+    assert len(work()) == 2
+    assert work("train.workers=5") == work()
+    assert not work("train.precision=fp32") & work()
+    assert not work("seed=1") & work()
 
 
 def test_how_an_endpoint_is_treated_is_not_what_it_says() -> None:

@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from model.build import Assembled, Projector, assemble, load
+from model.build import Assembled, Projector, assemble, conversations_of_base, load
 from model.decode import HuggingFaceAnswerer, Question
 from model.errors import ModelError
 from model.images import Aspect
@@ -55,6 +55,13 @@ def png(image: Image.Image) -> bytes:
 def sample(asked: str, answer: str, *, image: bool) -> Sample:
     turns = (Turn(role="human", text="<image>\n" * image + asked), Turn(role="gpt", text=answer))
     return Sample(id="s", image="1" if image else None, kind="conversation", conversations=turns)
+
+
+def test_a_base_tokenises_alike_before_and_after_its_weights_are_read(base: Path) -> None:
+    before = conversations_of_base(base, "square", lambda words: BARE)
+    after = made(base).conversations(BARE)
+    shown = sample("What is it?", "A ball.", image=True)
+    assert before.encode(shown, 100) == after.encode(shown, 100)
 
 
 def test_the_parts_go_in_unchanged_and_the_image_token_is_added(base: Path) -> None:

@@ -42,5 +42,9 @@ def test_no_rank_carries_more_than_a_longest_sample_above_another(lengths: list[
     assert max(loads) - min(loads) <= max(lengths, default=0)
 
 
+def test_more_ranks_than_samples_leave_each_a_row_to_run() -> None:
+    assert spread([7, 9], 4, 10) == [[[1]], [[0]], [[]], [[]]]
+
+
 def test_first_fit_decreasing_fills_rows_to_the_brim() -> None:
     assert pack([2, 6, 4, 8], 10) == [[3, 0], [1, 2]]

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from configs.schema import StageConfig, Stages, TrainConfig
 from model.records import IMAGE_TOKEN, Sample, Turn
 from model.templates import template_named
 from model.tokenize import IGNORE, ConversationTokenizer
-from tasks.errors import DataError
+from tasks.errors import DataError, TooMuchBadInput
 from tasks.progress import Silent
 from tasks.shards import ShardReader
-from tasks.train.survey import Survey, look_at
+from tasks.train.survey import Survey, check, look_at
 from tests.fakes.tiny_base import byte_level_tokenizer
 
 MAX_LENGTH = 60
@@ -49,7 +50,7 @@ SAMPLES = [
 
 
 def test_usable_samples_are_counted_and_the_others_named_with_their_reason(tokenizer: ConversationTokenizer) -> None:
-    found = look_at(Samples(SAMPLES), tokenizer, MAX_LENGTH, 3, Silent())
+    found = look_at(Samples(SAMPLES), tokenizer, MAX_LENGTH, Silent())
     assert found.survey.numbers.tolist() == [0, 2, 3]
     encoded = [tokenizer.encode(SAMPLES[number], MAX_LENGTH) for number in (0, 2, 3)]
     assert found.survey.lengths.tolist() == [len(one.ids) for one in encoded]
@@ -58,9 +59,46 @@ def test_usable_samples_are_counted_and_the_others_named_with_their_reason(token
     assert found.truncated == [{"key": "cut", "reason": "2 trailing turns dropped"}]
 
 
+def train_config(**limits: float) -> TrainConfig:
+    stage = StageConfig(batch=2, lr=1.0)
+    return TrainConfig(stages=Stages(align=stage, instruct=stage), **limits)
+
+
+LENIENT = train_config(max_quarantined_share=0.25, max_truncated_share=0.25)
+
+
 def test_fewer_samples_than_a_step_takes_are_refused_with_the_reason(tokenizer: ConversationTokenizer) -> None:
+    found = look_at(Samples(SAMPLES), tokenizer, MAX_LENGTH, Silent())
+    check(found, LENIENT, 3, Path("list"))
     with pytest.raises(DataError, match=r"3 usable samples are fewer than the 4 .*\(1 were quarantined: first round"):
-        look_at(Samples(SAMPLES), tokenizer, MAX_LENGTH, 4, Silent())
+        check(found, LENIENT, 4, Path("list"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ("max_quarantined_share", r"1 of 4 samples are quarantined, more than 24\.0% \(the first: long, first round"),
+        ("max_truncated_share", r"1 of 4 samples are truncated, more than 24\.0% \(the first: cut, 2 trailing"),
+    ],
+)
+def test_more_bad_samples_than_allowed_are_refused_with_counts_list_and_remedy(
+    tokenizer: ConversationTokenizer, limit: str, told: str
+) -> None:
+    found = look_at(Samples(SAMPLES), tokenizer, MAX_LENGTH, Silent())
+    strict = LENIENT.model_copy(update={limit: 0.24})
+    with pytest.raises(TooMuchBadInput, match=rf"{told}.*raise .*train\.{limit}; all are listed in where"):
+        check(found, strict, 3, Path("where"))
+
+
+def test_no_sample_at_all_is_too_few_and_not_too_many(tokenizer: ConversationTokenizer) -> None:
+    with pytest.raises(DataError, match="0 usable samples are fewer than the 1"):
+        check(look_at(Samples([]), tokenizer, MAX_LENGTH, Silent()), LENIENT, 1, Path("list"))
+
+
+def test_a_part_of_the_samples_is_every_so_many_th(tokenizer: ConversationTokenizer) -> None:
+    found = look_at(Samples(SAMPLES), tokenizer, MAX_LENGTH, Silent(), every=2)
+    assert found.survey.numbers.tolist() == [0, 2]
+    assert [line["key"] for line in found.lines] == ["cut"]
 
 
 def test_a_survey_comes_back_as_it_was_saved(tmp_path: Path) -> None:

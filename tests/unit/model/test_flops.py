@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from model.flops import LANGUAGES, TOWERS, device_hours, flops_of, official_load, shapes_of
+
+TOWER = TOWERS["clip-vit-large-patch14-336"]
+SAMPLES = {"align": 558_128, "instruct": 665_298}
+
+
+@pytest.mark.parametrize(
+    ("size", "stage", "published"),
+    # LLaVA v1.5 on eight A100s: 3.5 and 5.5 hours, about 10 and 20 (haotian-liu/LLaVA, README).
+    [("7b", "align", 28), ("13b", "align", 44), ("7b", "instruct", 80), ("13b", "instruct", 160)],
+)
+def test_hours_are_within_a_fifth_of_the_published_ones(size: str, stage: str, published: float) -> None:
+    language = LANGUAGES[f"vicuna-{size}"]
+    hours = device_hours(stage, SAMPLES[stage], official_load(stage, TOWER), language, TOWER)
+    assert hours == pytest.approx(published, rel=0.2)
+
+
+@pytest.mark.parametrize(("name", "billions"), [("vicuna-7b", 6.476), ("vicuna-13b", 12.69)])
+def test_the_layers_hold_the_weights_that_the_models_have(name: str, billions: float) -> None:
+    # All parameters (6.738 and 13.016 billion) less embeddings, head and norms.
+    assert LANGUAGES[name].weights / 1e9 == pytest.approx(billions, rel=1e-3)
+
+
+def test_training_the_language_model_costs_half_as_much_again_as_the_projector_alone() -> None:
+    load, language = official_load("instruct", TOWER), LANGUAGES["vicuna-7b"]
+    vision = 2 * TOWER.weights * TOWER.features * load.images
+    trained = flops_of(load, language, TOWER, language_trains=True) - vision
+    frozen = flops_of(load, language, TOWER, language_trains=False) - vision
+    assert trained == pytest.approx(1.5 * frozen)
+
+
+def test_shapes_are_known_by_the_folder_s_name() -> None:
+    assert shapes_of("models/vicuna-13b-v1.5", "models/clip-vit-large-patch14-336/") == (LANGUAGES["vicuna-13b"], TOWER)
+    assert shapes_of("models/vicuna-7b-v0", "clip-vit-large-patch14") == (
+        LANGUAGES["vicuna-7b"], TOWERS["clip-vit-large-patch14"]
+    )
+    assert shapes_of("models/other", "models/clip-vit-large-patch14") is None

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.load import load_experiment
+from model.stages import Stage
+from tasks.errors import TrainingError
+from tasks.train.job import Job
+from tasks.train.state import FILE, State, check, identity_of
+from tasks.train.survey import Survey
+
+
+def job(folder: Path, *overrides: str, samples: int = 5) -> Job:
+    survey = folder / f"survey-{samples}.npz"
+    Survey(np.arange(samples), np.full(samples, 9), np.full(samples, 3)).save(survey)
+    train = load_experiment("shapes", overrides).train
+    return Job(Stage.ALIGN, train, 0, folder, folder, survey, 10, {})
+
+
+def test_a_checkpoint_of_the_same_job_is_accepted_whatever_shapes_no_result(tmp_path: Path) -> None:
+    same = ["train.workers=1", "train.max_failures=7", "train.stages.align.checkpoint_every=3",
+            "train.stages.instruct.lr=0.5"]  # fmt: skip
+    check(identity_of(job(tmp_path)), identity_of(job(tmp_path, *same)))
+
+
+@pytest.mark.parametrize(
+    "other", ["train.stages.align.lr=0.5", "train.precision=fp32", "train.template=plain", "train.deepspeed=zero3"]
+)
+def test_a_checkpoint_of_another_config_is_refused_with_the_remedy(tmp_path: Path, other: str) -> None:
+    with pytest.raises(TrainingError, match=r"made otherwise \(settings \w+ -> \w+\); go back to that, or remove"):
+        check(identity_of(job(tmp_path)), identity_of(job(tmp_path, other)))
+
+
+def test_a_checkpoint_of_other_samples_or_steps_is_refused(tmp_path: Path) -> None:
+    mine = job(tmp_path)
+    with pytest.raises(TrainingError, match="samples"):
+        check(identity_of(mine), identity_of(job(tmp_path, samples=6)))
+    with pytest.raises(TrainingError, match="settings"):
+        check(identity_of(mine), identity_of(replace(mine, steps=11)))
+
+
+def test_a_checkpoint_of_another_library_version_is_refused_by_name(tmp_path: Path) -> None:
+    wanted = identity_of(job(tmp_path))
+    with pytest.raises(TrainingError, match=r"otherwise \(torch 0\.1 -> "):
+        check(wanted | {"torch": "0.1"}, wanted)
+
+
+def test_a_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    state = State(step=3, identity={"a": "b"}, segments=[(0, 2)], history=[{"loss": 0.1}], timings=[{"seconds": 1.0}])
+    state.save(tmp_path)
+    assert State.load(tmp_path) == state
+
+
+def test_whole_numbers_of_the_history_stay_whole(tmp_path: Path) -> None:
+    line: dict[str, int | float] = {"step": 3, "loss": 0.1, "lr": 1.0}
+    State(step=3, identity={}, history=[line]).save(tmp_path)
+    assert json.dumps(State.load(tmp_path).history) == json.dumps([line])
+
+
+@pytest.mark.parametrize("text", [None, "{", "{}"])
+def test_a_state_that_cannot_be_read_is_told_with_the_remedy(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / FILE).write_text(text)
+    with pytest.raises(TrainingError, match="remove it and run again"):
+        State.load(tmp_path)
