@@ -105,7 +105,7 @@ NOT_OF_EVALUATION: dict[str, Any] = {
 handled."""
 
 ELASTIC = ("train.workers",)
-"""What may change between a crash and the next start (docs/decisions/0008-workers-may-change.md)."""
+"""What may change between a crash and the next start (docs/decisions/0010-workers-may-change.md)."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a checkpoint says of itself beside the optimizer's state, and whether this run may go on from it.
 
 A checkpoint of other settings, other samples or other library versions is refused: to go on from it would give a model
-that neither configuration describes. The number of workers may differ (docs/decisions/0008-workers-may-change.md).
+that neither configuration describes. The number of workers may differ (docs/decisions/0010-workers-may-change.md).
 """
 
 from __future__ import annotations
