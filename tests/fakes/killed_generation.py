@@ -7,6 +7,7 @@ answer tells which request it was for: how often the endpoint gave it is held ag
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import random
 import sqlite3
@@ -21,6 +22,7 @@ from typing import Any
 
 from configs.schema import BatchConfig, GenerateConfig, OpenAIEndpoint
 from model.records import AnnotatedImage
+from tasks.artifacts import digest_of
 from tasks.batch_asking import BatchAsker
 from tasks.batch_desk import Desk
 from tasks.chat import make_client
@@ -119,8 +121,22 @@ class Job:
         return self.root / "ledger.sqlite"
 
     def files(self) -> dict[str, bytes]:
-        """What it made."""
-        return {path.name: path.read_bytes() for path in sorted(self.built.iterdir())}
+        """What it made. A ledger key tells endpoints apart, so in origins it is replaced by what was asked there."""
+        made = {path.name: path.read_bytes() for path in sorted(self.built.iterdir())}
+        origins = made["origins.jsonl"].decode()
+        for key, asked in self._asked().items():
+            origins = origins.replace(key, asked)
+        return made | {"origins.jsonl": origins.encode()}
+
+    def _asked(self) -> dict[str, str]:
+        """Ledger key to digest of the messages and the attempt, whatever the endpoint."""
+        with closing(sqlite3.connect(self.ledger)) as database:
+            prefixes = dict(database.execute("select digest, messages from prefixes"))
+            requests = [(key, json.loads(text)) for key, text in database.execute("select key, request from requests")]
+        return {
+            key: digest_of([json.loads(prefixes[told["prefix"]]) + told["rest"], told["attempt"]])
+            for key, told in requests
+        }
 
 
 def generate(job: Job) -> None:
