@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -25,6 +24,7 @@ SETS = (
     "data.source.bench_images=2", "generate.samples=150", "generate.max_rejected_share=1.0",
 )
 KILLS = 3
+BY_ENDPOINT = {"manifest.json", "origins.jsonl"}
 
 
 def start(project: Path, root: Path, base_url: str, *overrides: str) -> subprocess.Popen[str]:
@@ -37,12 +37,12 @@ def start(project: Path, root: Path, base_url: str, *overrides: str) -> subproce
     )
 
 
-def digest_of(process: subprocess.Popen[str]) -> str:
-    """Digest of the conversations that a command made."""
-    out, error = process.communicate(timeout=300)
+def made_by(process: subprocess.Popen[str], root: Path) -> dict[str, bytes]:
+    """The conversations that a command made, and what it rejected. Ledger keys tell endpoints apart: not origins."""
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 0, error[-3000:]
-    (stage,) = (stage for stage in json.loads(out)["stages"] if stage["name"] == "generate")
-    return str(stage["digest"])
+    (folder,) = (root / "cache" / "generate").iterdir()
+    return {path.name: path.read_bytes() for path in folder.glob("*.json*") if path.name not in BY_ENDPOINT}
 
 
 def until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -64,13 +64,14 @@ def kill(process: subprocess.Popen[str]) -> None:
 def test_the_command_killed_while_it_asks_comes_to_the_same_conversations(project: Path, tmp_path: Path) -> None:
     chance = random.Random(5)
     with FaultyTeacher(seed=None, latency=0.0) as server:
-        whole = digest_of(start(project, tmp_path / "whole", server.base_url))
+        whole = made_by(start(project, tmp_path / "whole", server.base_url), tmp_path / "whole")
     with FaultyTeacher(seed=5, latency=0.05) as server:
         for _ in range(KILLS):
             process, goal = start(project, tmp_path / "killed", server.base_url), server.asked + chance.randint(1, 50)
             until(lambda goal=goal: server.asked >= goal, process)  # type: ignore[misc]
             kill(process)
-        assert digest_of(start(project, tmp_path / "killed", server.base_url)) == whole
+        assert made_by(start(project, tmp_path / "killed", server.base_url), tmp_path / "killed") == whole
+        assert {"conversations.jsonl", "rejected.jsonl"} <= whole.keys()
         answers = server.whole
     assert sum(times - 1 for times in answers.values()) <= KILLS * 4
 
@@ -88,6 +89,6 @@ def test_an_interrupt_tells_where_the_batches_stand_and_the_same_command_comes_b
         assert "batches: 1 under way" in error.splitlines()[-2], error[-2000:]
         assert "batch_0" in error.splitlines()[-2]
         server.steps = 1
-        digest_of(start(project, tmp_path, server.base_url, batch))
+        made_by(start(project, tmp_path, server.base_url, batch), tmp_path)
         assert server.sizes[0] == 150
         assert set(server.answered_keys.values()) == {1}
