@@ -177,7 +177,8 @@ def _item(
 def _work(home: Path, catalogue: Catalogue, needed: Needed, everything: bool) -> Iterator[Item]:
     """Folders for what a stage wants to find again after a crash; named by stage and the beginning of the key."""
     finished = {f"{stage}-{key[:16]}" for stage, key in catalogue.by_place}
-    for folder in sorted((home / "work").glob("*")):
+    # Beside the folders lie their locks, which stay: somebody may be about to take one.
+    for folder in sorted(path for path in (home / "work").glob("*") if path.is_dir()):
         done = folder.name in finished
         keep = not (done or everything)
         reason = "its stage is finished" if done else "left by a run that ended"

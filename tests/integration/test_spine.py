@@ -107,7 +107,7 @@ def test_the_report_is_a_page_by_itself(first: Outcome) -> None:
 
 def test_the_champion_answers_in_a_process_that_knows_nothing_of_this_project(place: Place, first: Outcome) -> None:
     folder = next(place.root.glob("cache/instruct/*/model"))
-    image = next(place.root.glob("cache/ingest/*/images/*"))
+    image = next(place.root.glob("cache/ingest/*/benchmarks/llava_bench/images/*"))
     code = (
         "import sys; from PIL import Image; from transformers import AutoProcessor, LlavaForConditionalGeneration\n"
         "model = LlavaForConditionalGeneration.from_pretrained(sys.argv[1])\n"

@@ -129,10 +129,13 @@ def test_work_of_an_unfinished_stage_is_kept_and_that_of_a_finished_one_goes(
     )
     for folder in (finished, unfinished):
         folder.mkdir(parents=True)
+    lock = unfinished.with_name(f"{unfinished.name}.lock")
+    lock.touch()
     ledger = tmp_path / "ledger.db"
     ledger.write_text("paid")
     swept(tmp_path, registry)
     assert unfinished.is_dir() and not finished.exists() and ledger.read_text() == "paid"
+    assert lock.is_file()
 
 
 def test_while_a_run_goes_on_it_refuses(tmp_path: Path, registry: MadeRegistry) -> None:
