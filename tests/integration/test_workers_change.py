@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,10 @@ class Killer:
         self.seen.append(line)
         if (self.work / "ray" / "checkpoint_manager_snapshot.json").exists():
             for process in psutil.Process().children(recursive=True):
-                if any("RayTrainWorker" in part for part in process.cmdline()):
-                    process.kill()
+                # One that has just ended has no command line any more.
+                with suppress(psutil.NoSuchProcess):
+                    if any("RayTrainWorker" in part for part in process.cmdline()):
+                        process.kill()
 
 
 def test_a_killed_stage_goes_on_with_more_workers(
