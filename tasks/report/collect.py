@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import Field, JsonValue, TypeAdapter
 
 from model.records import IMAGE_TOKEN, AnnotatedImage, Sample
 from tasks.image_files import ImageFiles
+from tasks.report import files
 from tasks.report.choose import evenly
 from tasks.report.inputs import Answer, Benchmark, Conversation, Conversations, Curve, Review, Score
 from tasks.tracker import dotted
@@ -22,33 +23,23 @@ IMAGE_ID = re.compile(r'\{"id": ?"([^"]+)"')
 CLOSING = "Answer with the option's letter"
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _Score(_File):
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    random: float | None = None
-    blind: float | None = None
+class _Score(files.Score):
     blind_low: float | None = None
     blind_high: float | None = None
 
 
-class _Benchmark(_File):
+class _Benchmark(files.File):
     rows: dict[str, _Score]
     rates: dict[str, float] = Field(default_factory=dict)
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-class _Report(_File):
+class _Report(files.File):
     benchmarks: dict[str, _Benchmark]
 
 
-class _Answered(_File):
+class _Answered(files.File):
     text: str
     outcome: str
     choice: str | None = None
@@ -57,7 +48,7 @@ class _Answered(_File):
     words: str | None = None
 
 
-class _Example(_File):
+class _Example(files.File):
     id: str
     image: str | None = None
     prompt: str
@@ -67,12 +58,12 @@ class _Example(_File):
     blind: _Answered | None = None
 
 
-class _Point(_File):
+class _Point(files.File):
     step: int
     loss: float
 
 
-class _Rejection(_File):
+class _Rejection(files.File):
     reason: str
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from model.records import IMAGE_TOKEN, Sample
 from tasks.report import words
 from tasks.report.collect import lines_of, pictures_of
 from tasks.report.data_review import CheckRate, DataReview, Distribution, ReviewedSample, ReviewGroup, Unsupported
+from tasks.report.files import File
 
 ACCEPTED_SHOWN, REJECTED_SHOWN = 8, 3
 """Samples of a group on the page."""
@@ -21,24 +22,20 @@ MOST_GROUPS = 24
 MOST_OBJECTS = 25
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _Kind(_File):
+class _Kind(File):
     samples: int = 0
     answer_words: tuple[int, ...] = ()
     question_types: dict[str, int] = Field(default_factory=dict)
 
 
-class _Statistics(_File):
+class _Statistics(File):
     language: str = ""
     lengths: tuple[int, ...] = ()
     kinds: dict[str, _Kind] = Field(default_factory=dict)
     objects: dict[str, int] = Field(default_factory=dict)
 
 
-class _Rejection(_File):
+class _Rejection(File):
     id: str
     image: str
     kind: str
@@ -52,13 +49,13 @@ class _Rejection(_File):
         return self.reason.partition(":")[0], self.kind
 
 
-class _Unsupported(_File):
+class _Unsupported(File):
     share: float
     mean: float
     top: dict[str, int] = Field(default_factory=dict)
 
 
-class _Facts(_File):
+class _Facts(File):
     teacher: str | None = None
     faults_by_reason: dict[str, int] = Field(default_factory=dict)
     rejected_by_reason: dict[str, int] = Field(default_factory=dict)

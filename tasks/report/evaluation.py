@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from tasks.report.collect import question_of
 from tasks.report.evaluation_inputs import (
@@ -18,6 +18,7 @@ from tasks.report.evaluation_inputs import (
     Topics,
     Unread,
 )
+from tasks.report.files import File, Score
 from tasks.tracker import dotted
 
 COLUMNS = {
@@ -32,27 +33,14 @@ UNREAD_SHOWN = 40
 READ = {"right", "wrong", "judged"}
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _Score(_File):
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    random: float | None = None
-    blind: float | None = None
-
-
-class _Ensemble(_File):
+class _Ensemble(File):
     scheme: str
-    rows: dict[str, dict[str, _Score]]
+    rows: dict[str, dict[str, Score]]
     branches: dict[str, int]
     right: dict[str, int]
-    oracle: _Score
-    difference: _Score
-    difference_read: _Score
+    oracle: Score
+    difference: Score
+    difference_read: Score
     p_value: float
     counts: dict[str, int] = Field(default_factory=dict)
     guesses: dict[str, int] = Field(default_factory=dict)
@@ -61,24 +49,24 @@ class _Ensemble(_File):
     comparable: bool = False
 
 
-class _Benchmark(_File):
-    topics: dict[str, _Score] = Field(default_factory=dict)
-    measures: dict[str, _Score] = Field(default_factory=dict)
+class _Benchmark(File):
+    topics: dict[str, Score] = Field(default_factory=dict)
+    measures: dict[str, Score] = Field(default_factory=dict)
     ensemble: _Ensemble | None = None
 
 
-class _Report(_File):
+class _Report(File):
     benchmarks: dict[str, _Benchmark]
 
 
-class _Said(_File):
+class _Said(File):
     text: str
     outcome: str
     reason: str | None = None
     words: str | None = None
 
 
-class _Example(_File):
+class _Example(File):
     id: str
     image: str | None = None
     prompt: str
@@ -137,7 +125,7 @@ def _ensemble(name: str, part: _Ensemble) -> EnsembleTable:
     )
 
 
-def _bounded(score: _Score) -> tuple[float, float, float]:
+def _bounded(score: Score) -> tuple[float, float, float]:
     return score.value or 0.0, score.low or 0.0, score.high or 0.0
 
 
