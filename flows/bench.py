@@ -36,9 +36,9 @@ def build(
     out: Annotated[str, typer.Option("--out", help="The references.")] = "answers_gpt4.jsonl",
 ) -> None:
     """References for your own LLaVA-Bench-layout set, by a text-only teacher from the contexts."""
-    from tasks.chat import make_client
+    from tasks.chat.client import make_client
     from tasks.evaluate.references import build_references
-    from tasks.ledger import Ledger, LedgerAsker
+    from tasks.ledger.ledger import Ledger, LedgerAsker
 
     settings, endpoint = Settings(), load_experiment(experiment, overrides or ()).generate.teacher
     if endpoint is None:

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from configs.schema import Endpoint, Experiment, GenerateConfig, OpenAIEndpoint
 from flows.ledger_history import remembered
-from tasks.chat_records import Message
+from tasks.chat.records import Message
 from tasks.generate.kinds import KINDS, AskedKind
 from tasks.generate.languages.base import Language
 from tasks.generate.languages.known import LANGUAGES

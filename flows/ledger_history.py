@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.artifacts import canonical_json
-from tasks.chat_records import Message, Reply
-from tasks.ledger_tables import PREFIXES, REQUESTS
+from tasks.chat.records import Message, Reply
+from tasks.ledger.tables import PREFIXES, REQUESTS
 
 MOST = 500
 """Latest answers that are looked at."""

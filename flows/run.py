@@ -34,10 +34,10 @@ from flows.shown import ShownProgress, ShownStep
 from flows.specs import Specs
 from flows.tracked import Tracked
 from tasks.artifacts import Artifact, Descriptor, digest_of
-from tasks.chat import Role, make_client
-from tasks.chat_silent import SilentClient
+from tasks.chat.client import Role, make_client
+from tasks.chat.silent import SilentClient
 from tasks.code import CodeState, code_state
-from tasks.ledger import Budget, Ledger, LedgerAsker
+from tasks.ledger.ledger import Budget, Ledger, LedgerAsker
 from tasks.making import make, running, sweep
 from tasks.progress import Progress, Silent
 from tasks.register.desk import Desk
@@ -208,7 +208,7 @@ class Run:
             if isinstance(endpoint, OpenAIEndpoint) and self.settings.ledger_only:
                 yield LedgerAsker(ledger, SilentClient(client), purpose, budget)
             elif isinstance(endpoint, OpenAIEndpoint):
-                from tasks.batch_asking import asker_of
+                from tasks.batches.asking import asker_of
 
                 yield asker_of(stack, endpoint, key, ledger, url, client, purpose, budget, progress or Silent())
             else:

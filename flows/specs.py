@@ -46,8 +46,8 @@ WORLD = ("tasks/scripted", "tasks/world")
 RECORDS = ("model/records.py", "model/questions.py")
 IMAGES = ("tasks/image_files.py", "tasks/spans.py")
 CHAT = (
-    "tasks/chat.py", "tasks/chat_body.py", "tasks/chat_errors.py", "tasks/chat_openai.py", "tasks/chat_records.py",
-    "tasks/ledger.py",
+    "tasks/chat/client.py", "tasks/chat/body.py", "tasks/chat/errors.py", "tasks/chat/openai.py",
+    "tasks/chat/records.py", "tasks/ledger/ledger.py",
 )
 
 MODEL = (

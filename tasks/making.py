@@ -15,9 +15,9 @@ from typing import Generic, Protocol
 
 from configs.schema import Endpoint, Experiment
 from tasks.artifacts import Artifact, Descriptor
-from tasks.chat import Role
+from tasks.chat.client import Role
 from tasks.code import CodeState
-from tasks.ledger import Budget, LedgerAsker
+from tasks.ledger.ledger import Budget, LedgerAsker
 from tasks.processes import try_lock, try_share
 from tasks.progress import Progress
 from tasks.sinks import Sink

@@ -42,7 +42,7 @@ Build = Callable[[Path, Progress], Built]
 class StageSpec(Generic[Descriptor]):
     """What decides a stage's key.
 
-    `code` names source files and packages, relative to the project root ("tasks/ingest", "tasks/chat.py");
+    `code` names source files and packages, relative to the project root ("tasks/ingest", "tasks/chat/client.py");
     `config` is the part of the experiment that the stage reads, as JSON.
     """
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from configs.schema import OpenAIEndpoint
 from model.records import IMAGE_TOKEN
-from tasks.chat_records import ImageFile, Message
+from tasks.chat.records import ImageFile, Message
 from tasks.errors import ConfigError, EndpointError
 from tasks.evaluate.answers import Prompt
-from tasks.ledger import Asker, Request
+from tasks.ledger.ledger import Asker, Request
 
 Asking = Callable[[OpenAIEndpoint], AbstractContextManager[Asker]]
 """Opens somebody to ask behind the ledger; the endpoint says how long answers may be and how they are drawn."""

@@ -15,7 +15,7 @@ from typing import Protocol
 from configs.schema import EnsembleConfig, EvaluateConfig, ScienceQAConfig
 from model.questions import Problem, PromptFormat, prompt_of, target_of
 from tasks.artifacts import Frozen, digest_of
-from tasks.chat_records import Failure, Message, Reply
+from tasks.chat.records import Failure, Message, Reply
 from tasks.errors import DataError
 from tasks.evaluate.ensemble import Branch, Ensemble, Scheme, combine, differing, p_value
 from tasks.evaluate.extraction import Rule, parse_answer

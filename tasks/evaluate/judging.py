@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tasks.artifacts import digest_of
-from tasks.chat_records import Failure, Message, Reply
+from tasks.chat.records import Failure, Message, Reply
 from tasks.errors import DataError
 from tasks.evaluate.json_files import read_object, read_text
 from tasks.evaluate.llava_bench import CATEGORIES, BenchQuestion, Scores, judge_prompt, parse_scores

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tasks.artifacts import digest_of
-from tasks.chat_records import Failure, Message, Reply
+from tasks.chat.records import Failure, Message, Reply
 from tasks.errors import DataError
 from tasks.evaluate.ensembling import PROMPTS, Asked
 from tasks.evaluate.json_files import named, read_text

@@ -14,7 +14,7 @@ from tasks.artifacts import Checkpoint, EvalReport, ImageSet
 from tasks.evaluate.endpoint import EndpointAnswerer
 from tasks.evaluate.run import build_evaluation
 from tasks.evaluate.subject import Subject, of_folder, open_answerer
-from tasks.ledger import Budget
+from tasks.ledger.ledger import Budget
 from tasks.making import StageRun
 from tasks.progress import Progress
 from tasks.stages import Built, StageSpec

@@ -10,7 +10,7 @@ from itertools import islice
 from tasks.errors import DataError
 from tasks.generate.attempt import Accepted, Attempt, Judge, Rejection
 from tasks.generate.spool import Spool
-from tasks.ledger import Asker, Request
+from tasks.ledger.ledger import Asker, Request
 from tasks.progress import Progress
 
 ROUND = 8192

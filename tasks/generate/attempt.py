@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from configs.schema import ChecksConfig
 from model.records import IMAGE_TOKEN, AnnotatedImage, Sample, Turn
 from tasks.artifacts import Frozen
-from tasks.chat_records import Message
+from tasks.chat.records import Message
 from tasks.generate.checks.objects import Lexicon
 from tasks.generate.checks.written import wrong_language
 from tasks.generate.kinds import AskedKind
 from tasks.generate.languages.base import Language
 from tasks.generate.parse import Rejected, parse
 from tasks.generate.prompt import asking_again
-from tasks.ledger import Answer, Request
+from tasks.ledger.ledger import Answer, Request
 
 ATTEMPTS_A_TURN = 1000
 

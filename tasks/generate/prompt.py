@@ -16,7 +16,7 @@ from pathlib import Path
 from configs.schema import Given, Inputs
 from model.records import AnnotatedImage, Box
 from tasks.artifacts import digest_of
-from tasks.chat_records import Message
+from tasks.chat.records import Message
 from tasks.errors import ConfigError
 from tasks.generate.kinds import KINDS, AskedKind
 

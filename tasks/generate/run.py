@@ -27,7 +27,7 @@ from tasks.generate.plan import Wish, choose
 from tasks.generate.prompt import Prompts, detail_question, load_prompts, messages_for
 from tasks.generate.spool import Spool
 from tasks.generate.statistics import Statistics
-from tasks.ledger import Asker, Tally
+from tasks.ledger.ledger import Asker, Tally
 from tasks.progress import Progress
 from tasks.stages import Built
 

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.artifacts import ConversationSet, ImageSet
 from tasks.generate.run import build_conversations
-from tasks.ledger import Budget
+from tasks.ledger.ledger import Budget
 from tasks.making import StageRun
 from tasks.progress import Progress
 from tasks.stages import Built, StageSpec

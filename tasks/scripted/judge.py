@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tasks.chat_records import Message
+from tasks.chat.records import Message
 from tasks.scripted.context import Context, read_context
 from tasks.scripted.marking import LOWEST, NOT_TO_THE_POINT, Mark, mark
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tasks.chat_records import Message
+from tasks.chat.records import Message
 from tasks.scripted import foreign
 from tasks.scripted.context import read_context
 from tasks.world.answering import claims

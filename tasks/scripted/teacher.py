@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from tasks.chat_records import Message
+from tasks.chat.records import Message
 from tasks.scripted import exchanges, foreign
 from tasks.scripted.context import Context, read_context
 from tasks.world import talk

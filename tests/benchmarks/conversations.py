@@ -19,10 +19,10 @@ from pathlib import Path
 
 from configs.schema import ChecksConfig, GenerateConfig, ScriptedEndpoint
 from model.records import AnnotatedImage, Box
-from tasks.chat import ScriptedClient
-from tasks.chat_records import Message, Reply
+from tasks.chat.client import ScriptedClient
+from tasks.chat.records import Message, Reply
 from tasks.generate.run import build_conversations
-from tasks.ledger import Answer, Asker, Ledger, LedgerAsker, Request, Tally
+from tasks.ledger.ledger import Answer, Asker, Ledger, LedgerAsker, Request, Tally
 from tasks.progress import Silent
 
 NOUNS = ["dog", "cat", "horse", "bench", "bicycle", "kite", "boat", "train", "cup", "bowl", "chair", "laptop", "clock"]

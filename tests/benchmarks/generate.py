@@ -27,9 +27,9 @@ from urllib.request import urlopen
 import aiohttp
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat import ScriptedClient, make_client
-from tasks.chat_records import Message
-from tasks.ledger import Ledger, LedgerAsker, Request
+from tasks.chat.client import ScriptedClient, make_client
+from tasks.chat.records import Message
+from tasks.ledger.ledger import Ledger, LedgerAsker, Request
 from tests.fakes.openai_process import answer, server_process
 
 WORDS = "a man in a blue coat rides a brown horse along the beach while a dog runs behind "

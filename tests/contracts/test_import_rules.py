@@ -17,7 +17,7 @@ LIGHT_MODULES = (
     "model.records",
     "model.templates",
     "tasks.artifacts",
-    "tasks.chat",
+    "tasks.chat.client",
     "tasks.shard.run",
     "tasks.shards",
     "tasks.stages",

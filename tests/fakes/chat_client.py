@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from pydantic import JsonValue
 
-from tasks.chat import Failure, InTurn, Message, Reply, Usage, Window
-from tasks.ledger import Answer, Request
+from tasks.chat.client import Failure, InTurn, Message, Reply, Usage, Window
+from tasks.ledger.ledger import Answer, Request
 
 
 class FakeClient:

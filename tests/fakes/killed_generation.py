@@ -23,13 +23,13 @@ from typing import Any
 from configs.schema import BatchConfig, GenerateConfig, OpenAIEndpoint
 from model.records import AnnotatedImage
 from tasks.artifacts import digest_of
-from tasks.batch_asking import BatchAsker
-from tasks.batch_desk import Desk
-from tasks.chat import make_client
-from tasks.chat_batch import BatchClient
+from tasks.batches.asking import BatchAsker
+from tasks.batches.desk import Desk
+from tasks.chat.batch import BatchClient
+from tasks.chat.client import make_client
 from tasks.generate.run import build_conversations
-from tasks.ledger import Ledger, LedgerAsker
-from tasks.ledger_batches import BatchRows
+from tasks.ledger.batches import BatchRows
+from tasks.ledger.ledger import Ledger, LedgerAsker
 from tasks.progress import Silent
 from tasks.world.captions import captions
 from tasks.world.scene import make_scene
@@ -240,7 +240,7 @@ def faults_of(job: Job, story: Story, whole: Counter[str]) -> list[str]:
 def _context() -> ForkServerContext:
     """Processes that start in milliseconds, so that they are killed at their work, not at their imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.fakes.killed_generation", "tasks.chat_openai"])
+    context.set_forkserver_preload(["tests.fakes.killed_generation", "tasks.chat.openai"])
     return context
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model.records import IMAGE_TOKEN
-from tasks.chat_records import Failure, Message, Reply
+from tasks.chat.records import Failure, Message, Reply
 from tasks.evaluate.answers import Prompt
 
 

@@ -17,7 +17,7 @@ from configs.schema import (
     ScienceQAConfig,
     ScriptedEndpoint,
 )
-from tasks.chat_records import Message
+from tasks.chat.records import Message
 from tasks.evaluate.answers import Prompt
 from tasks.evaluate.run import build_evaluation
 from tasks.progress import Silent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs.schema import BatchConfig
-from tasks.chat_traffic import AHEAD
+from tasks.chat.traffic import AHEAD
 from tests.fakes.batch_api import Ending, FakeBatchApi
 from tests.fakes.killed_generation import (
     FaultyTeacher,

@@ -12,10 +12,10 @@ from configs.load import load_experiment
 from configs.schema import Experiment, OpenAIEndpoint
 from flows.generation_estimate import generation_of, seconds_for, tokens_of
 from model.records import AnnotatedImage, Box
-from tasks.chat import ScriptedClient
+from tasks.chat.client import ScriptedClient
 from tasks.generate.prompt import load_prompts, messages_for
-from tasks.ledger import Ledger, Request
-from tasks.ledger_tables import REQUESTS
+from tasks.ledger.ledger import Ledger, Request
+from tasks.ledger.tables import REQUESTS
 
 MODEL = "scripted-teacher"
 TEACHER = (

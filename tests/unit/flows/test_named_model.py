@@ -8,7 +8,7 @@ import pytest
 
 from configs.schema import EvaluateConfig
 from flows.named_model import Named, subject_of
-from tasks.chat import make_client
+from tasks.chat.client import make_client
 from tasks.errors import ConfigError, EnvironmentProblem, RegistryError
 from tasks.evaluate.subject import of_folder, open_answerer
 from tasks.register.package import Contents

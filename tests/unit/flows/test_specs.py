@@ -22,15 +22,17 @@ ENTRIES = {
     "evaluate": "tasks/evaluate/run.py",
 }
 BESIDE = {
-    "generate": ["tasks/chat.py", "tasks/ledger.py"],
-    "evaluate": ["tasks/evaluate/kept.py", "tasks/chat.py", "tasks/ledger.py", "model/decode/__init__.py"],
+    "generate": ["tasks/chat/client.py", "tasks/ledger/ledger.py"],
+    "evaluate": [
+        "tasks/evaluate/kept.py", "tasks/chat/client.py", "tasks/ledger/ledger.py", "model/decode/__init__.py",
+    ],
 }
 """What the stage's task brings in beside its run.py."""
 NEUTRAL = {
     "configs", "model/__init__.py", "model/errors.py", "tasks/__init__.py", "tasks/artifacts.py",
-    "tasks/chat_flight.py", "tasks/chat_pace.py", "tasks/chat_quota.py", "tasks/chat_traffic.py", "tasks/code.py",
-    "tasks/errors.py", "tasks/ledger_asking.py", "tasks/ledger_keys.py", "tasks/ledger_owner.py",
-    "tasks/ledger_records.py", "tasks/ledger_rows.py", "tasks/ledger_tables.py", "tasks/processes.py",
+    "tasks/chat/flight.py", "tasks/chat/pace.py", "tasks/chat/quota.py", "tasks/chat/traffic.py", "tasks/code.py",
+    "tasks/errors.py", "tasks/ledger/asking.py", "tasks/ledger/keys.py", "tasks/ledger/owner.py",
+    "tasks/ledger/records.py", "tasks/ledger/rows.py", "tasks/ledger/tables.py", "tasks/processes.py",
     "tasks/progress.py", "tasks/sinks.py", "tasks/stages.py", "tasks/storage.py",
 }  # fmt: skip
 """How results are come by, kept, named and reported on, which is not what they are."""

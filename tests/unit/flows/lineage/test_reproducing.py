@@ -12,10 +12,10 @@ from flows.lineage.comparing import Around, Reproduction, causes_of, compare, li
 from flows.lineage.reproducing import recipe_of, reproduce
 from flows.outcome import StageRecord
 from tasks.artifacts import MadeBy
-from tasks.chat_records import Message
-from tasks.chat_silent import SilentClient
+from tasks.chat.records import Message
+from tasks.chat.silent import SilentClient
 from tasks.errors import EndpointError, EnvironmentProblem, RegistryError
-from tasks.ledger import Ledger, LedgerAsker, Request
+from tasks.ledger.ledger import Ledger, LedgerAsker, Request
 from tasks.register.package import EXPERIMENT
 from tasks.register.provenance import Made
 from tests.fakes.chat_client import FakeClient

@@ -12,11 +12,11 @@ import pytest
 from configs.schema import OpenAIEndpoint
 from model.records import IMAGE_TOKEN
 from model.sampling import Sampling
-from tasks.chat import make_client
+from tasks.chat.client import make_client
 from tasks.errors import ConfigError, EndpointError
 from tasks.evaluate.answers import Prompt, answer_all
 from tasks.evaluate.endpoint import Asking, EndpointAnswerer
-from tasks.ledger import Ledger, LedgerAsker
+from tasks.ledger.ledger import Ledger, LedgerAsker
 from tests.fakes.openai_server import FakeServer, Messages, status
 from tests.unit.tasks.evaluate.sets import write_image
 

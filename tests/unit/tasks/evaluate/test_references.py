@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.chat_records import Failure, Message, Reply
+from tasks.chat.records import Failure, Message, Reply
 from tasks.errors import DataError
 from tasks.evaluate.json_files import read_lines
 from tasks.evaluate.llava_bench import load_bench

@@ -9,14 +9,14 @@ import pytest
 
 from configs.schema import ChecksConfig
 from model.records import AnnotatedImage
-from tasks.chat_records import Message, Reply
+from tasks.chat.records import Message, Reply
 from tasks.errors import DataError
 from tasks.generate.asking import Asking, Outcome
 from tasks.generate.attempt import Attempt, Judge
 from tasks.generate.checks.objects import Lexicon
 from tasks.generate.languages.english import ENGLISH
 from tasks.generate.spool import Spool
-from tasks.ledger import Answer, Request, Tally
+from tasks.ledger.ledger import Answer, Request, Tally
 from tasks.progress import Silent
 
 IMAGE = AnnotatedImage(

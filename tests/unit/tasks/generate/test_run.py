@@ -17,11 +17,11 @@ import pytest
 
 from configs.schema import ChecksConfig, GenerateConfig, Inputs, Mix, OpenAIEndpoint, ScriptedEndpoint
 from model.records import IMAGE_TOKEN, AnnotatedImage, Sample
-from tasks.chat import make_client
+from tasks.chat.client import make_client
 from tasks.errors import BudgetExhausted, DataError, EndpointError
 from tasks.generate.run import build_conversations
-from tasks.ledger import Budget, Ledger, LedgerAsker
-from tasks.ledger_rows import Rows
+from tasks.ledger.ledger import Budget, Ledger, LedgerAsker
+from tasks.ledger.rows import Rows
 from tasks.origins import Origin
 from tasks.progress import Silent
 from tasks.stages import Built
@@ -269,10 +269,10 @@ def test_kill_9_in_the_middle_and_the_next_run_asks_only_for_the_rest(bench: Ben
         code = f"""
 from pathlib import Path
 from configs.schema import GenerateConfig, OpenAIEndpoint
-from tasks.chat import make_client
+from tasks.chat.client import make_client
 from tasks.generate.run import build_conversations
-from tasks.ledger import Ledger, LedgerAsker
-from tasks.ledger_rows import Rows
+from tasks.ledger.ledger import Ledger, LedgerAsker
+from tasks.ledger.rows import Rows
 from tasks.origins import Origin
 from tasks.progress import Silent
 teacher = OpenAIEndpoint.model_validate_json({teacher.model_dump_json()!r})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.chat_records import Message
+from tasks.chat.records import Message
 from tasks.evaluate.llava_bench import BenchQuestion, Context, judge_prompt, parse_scores
 from tasks.scripted.judge import answer
 from tasks.world.captions import captions

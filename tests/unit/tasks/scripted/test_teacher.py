@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from model.records import AnnotatedImage, Box
-from tasks.chat_records import Message
+from tasks.chat.records import Message
 from tasks.generate.kinds import KINDS, AskedKind
 from tasks.generate.languages.english import ENGLISH
 from tasks.generate.parse import Rejected, parse

@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from tasks.chat_records import ChatClient, Failure, Message, Reply
-from tasks.ledger_asking import Asking
-from tasks.ledger_keys import Keys
-from tasks.ledger_records import Answer, Asker, Budget, Request, Tally
-from tasks.ledger_rows import OpenRequest, Rows
+from tasks.chat.records import ChatClient, Failure, Message, Reply
+from tasks.ledger.asking import Asking
+from tasks.ledger.keys import Keys
+from tasks.ledger.records import Answer, Asker, Budget, Request, Tally
+from tasks.ledger.rows import OpenRequest, Rows
 
 __all__ = ["Answer", "Asker", "Budget", "Ledger", "LedgerAsker", "OpenRequest", "Request", "Tally", "key_of"]
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from configs.schema import BatchConfig, OpenAIEndpoint
-from tasks.batch_asking import BatchAsker, asker_of
-from tasks.batch_desk import Desk
-from tasks.chat import Message, make_client
-from tasks.chat_batch import BatchClient
+from tasks.batches.asking import BatchAsker, asker_of
+from tasks.batches.desk import Desk
+from tasks.chat.batch import BatchClient
+from tasks.chat.client import Message, make_client
 from tasks.errors import BatchesUnderWay, BudgetExhausted, EndpointError, EndpointRejected
-from tasks.ledger import Answer, Budget, Ledger, LedgerAsker, Request
-from tasks.ledger_batches import BatchRows
+from tasks.ledger.batches import BatchRows
+from tasks.ledger.ledger import Answer, Budget, Ledger, LedgerAsker, Request
 from tests.fakes.batch_api import Ending, FakeBatchApi, Fault
 
 
@@ -342,7 +342,7 @@ def test_when_nobody_knows_whether_a_batch_was_started_the_next_run_looks_for_it
 def test_a_fetch_that_is_cut_short_is_done_again_without_harm(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.batch_fetching.LINES_A_COMMIT", 2)
+    monkeypatch.setattr("tasks.batches.fetching.LINES_A_COMMIT", 2)
     with serving() as server:
         with place.asking(server) as asker:
             answers = asker.ask(ask_for(*"abcdef"))

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tasks.chat_body import input_tokens, read_reply, tokens_of
-from tasks.chat_errors import Retry
-from tasks.chat_records import Message, Reply
+from tasks.chat.body import input_tokens, read_reply, tokens_of
+from tasks.chat.errors import Retry
+from tasks.chat.records import Message, Reply
 
 HELLO = (Message("system", "You are kind."), Message("user", "hello"))
 

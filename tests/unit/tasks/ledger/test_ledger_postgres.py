@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from tasks.ledger import Ledger
-from tasks.ledger_tables import PREFIXES, REQUESTS, insert_new
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.tables import PREFIXES, REQUESTS, insert_new
 from tests.fakes.chat_client import FakeClient, ask_for, texts
 
 pytestmark = pytest.mark.filterwarnings("ignore")

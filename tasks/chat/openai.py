@@ -22,12 +22,12 @@ import openai
 from pydantic import JsonValue
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat_body import input_tokens, read_reply
-from tasks.chat_errors import LONGEST_ORDERED_PAUSE, EndpointDown, Retry, too_late, verdict_on
-from tasks.chat_flight import Flight
-from tasks.chat_quota import MINUTE
-from tasks.chat_records import Message, Reply, Usage, Window
-from tasks.chat_traffic import Traffic
+from tasks.chat.body import input_tokens, read_reply
+from tasks.chat.errors import LONGEST_ORDERED_PAUSE, EndpointDown, Retry, too_late, verdict_on
+from tasks.chat.flight import Flight
+from tasks.chat.quota import MINUTE
+from tasks.chat.records import Message, Reply, Usage, Window
+from tasks.chat.traffic import Traffic
 from tasks.errors import EndpointError
 
 FIRST_PAUSE = 0.5

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tasks.chat_quota import Quota
+from tasks.chat.quota import Quota
 
 
 def sent_in(quota: Quota, seconds: float, tokens: int, used: int | None = None) -> int:

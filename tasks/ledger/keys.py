@@ -14,8 +14,8 @@ from functools import lru_cache
 from pydantic import JsonValue
 
 from tasks.artifacts import canonical_json, digest_of
-from tasks.chat_records import Message
-from tasks.ledger_records import Request
+from tasks.chat.records import Message
+from tasks.ledger.records import Request
 
 BEGINNINGS = 1024
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from tasks.batch_desk import Desk, Wanted
-from tasks.chat_batch import Standing
-from tasks.chat_batch_lines import Line, read_line
-from tasks.chat_errors import Retry
-from tasks.chat_records import Failure, Message, Reply
+from tasks.batches.desk import Desk, Wanted
+from tasks.chat.batch import Standing
+from tasks.chat.batch_lines import Line, read_line
+from tasks.chat.errors import Retry
+from tasks.chat.records import Failure, Message, Reply
 from tasks.errors import EndpointRejected
-from tasks.ledger_batches import BatchRow
-from tasks.ledger_rows import Landed
+from tasks.ledger.batches import BatchRow
+from tasks.ledger.rows import Landed
 
 LINES_A_COMMIT = 500
 

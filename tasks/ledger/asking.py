@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from tasks.chat_records import ChatClient, Failure, Message, Reply, Window
+from tasks.chat.records import ChatClient, Failure, Message, Reply, Window
 from tasks.errors import BudgetExhausted
-from tasks.ledger_keys import Keys
-from tasks.ledger_owner import new_owner
-from tasks.ledger_records import Answer, Budget, Request
-from tasks.ledger_rows import Kept, Landed, Rows
+from tasks.ledger.keys import Keys
+from tasks.ledger.owner import new_owner
+from tasks.ledger.records import Answer, Budget, Request
+from tasks.ledger.rows import Kept, Landed, Rows
 
 AHEAD = 500
 """Requests that are looked up together."""

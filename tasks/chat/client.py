@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from configs.schema import Endpoint, ScriptedEndpoint
-from tasks.chat_records import ChatClient, ChatRole, Failure, ImageFile, Message, Reply, Usage, Window
+from tasks.chat.records import ChatClient, ChatRole, Failure, ImageFile, Message, Reply, Usage, Window
 from tasks.code import code_digest
 from tasks.errors import ConfigError
 
@@ -44,7 +44,7 @@ def make_client(endpoint: Endpoint, api_key: str | None, role: Role) -> ChatClie
         from tasks.scripted.teacher import answer as teacher
 
         return ScriptedClient(role, {"teacher": teacher, "judge": judge, "llm": solver}[role])
-    from tasks.chat_openai import OpenAIClient
+    from tasks.chat.openai import OpenAIClient
 
     return OpenAIClient(endpoint, api_key)
 

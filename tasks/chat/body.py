@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from tasks.chat_errors import Retry, say
-from tasks.chat_records import Message, Reply
+from tasks.chat.errors import Retry, say
+from tasks.chat.records import Message, Reply
 
 BYTES_A_TOKEN = 2
 """Fewer than texts have on average in any language that models are trained on: an estimate errs upwards."""

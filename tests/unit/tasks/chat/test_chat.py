@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from configs.schema import OpenAIEndpoint, ScriptedEndpoint
-from tasks.chat import Failure, Message, Reply, ScriptedClient, Usage, answer_all, answers, make_client
-from tasks.chat_errors import retry_after
-from tasks.chat_openai import OpenAIClient
+from tasks.chat.client import Failure, Message, Reply, ScriptedClient, Usage, answer_all, answers, make_client
+from tasks.chat.errors import retry_after
+from tasks.chat.openai import OpenAIClient
 from tasks.errors import EndpointError, EndpointRejected
 from tests.fakes.openai_server import FakeServer, Fault, body, drop, half, slow, status
 
@@ -291,7 +291,7 @@ def test_a_client_that_was_closed_can_be_closed_again_and_used_again() -> None:
 
 def test_the_scripted_endpoint_needs_no_openai_and_no_network() -> None:
     code = (
-        "import sys; from configs.schema import ScriptedEndpoint; from tasks.chat import make_client;"
+        "import sys; from configs.schema import ScriptedEndpoint; from tasks.chat.client import make_client;"
         "client = make_client(ScriptedEndpoint(kind='scripted'), None, 'teacher');"
         "assert 'openai' not in sys.modules and 'torch' not in sys.modules"
     )

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from pydantic import JsonValue
 
-from tasks.chat_records import ChatClient, Failure, Message, Reply, Usage, Window
+from tasks.chat.records import ChatClient, Failure, Message, Reply, Usage, Window
 from tasks.errors import EndpointError
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat_errors import Retry
-from tasks.chat_records import Reply
-from tasks.chat_traffic import Traffic
+from tasks.chat.errors import Retry
+from tasks.chat.records import Reply
+from tasks.chat.traffic import Traffic
 
 ANSWERED = Reply("x", 1, 1)
 FAILED = Retry("HTTP 500")

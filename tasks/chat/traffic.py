@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat_errors import Retry
-from tasks.chat_pace import Pace
-from tasks.chat_quota import Quota
-from tasks.chat_records import Reply
+from tasks.chat.errors import Retry
+from tasks.chat.pace import Pace
+from tasks.chat.quota import Quota
+from tasks.chat.records import Reply
 
 AHEAD = 4
 """One request for so many places is handed over ahead of the others."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from configs.schema import BatchConfig
 from tasks.artifacts import digest_of
-from tasks.chat_batch import BatchClient
-from tasks.chat_records import ChatClient, Message
-from tasks.ledger_batches import BatchRows
-from tasks.ledger_keys import Entry, Keys
-from tasks.ledger_owner import new_owner
-from tasks.ledger_records import Request
+from tasks.chat.batch import BatchClient
+from tasks.chat.records import ChatClient, Message
+from tasks.ledger.batches import BatchRows
+from tasks.ledger.keys import Entry, Keys
+from tasks.ledger.owner import new_owner
+from tasks.ledger.records import Request
 from tasks.progress import Progress
 
 ORPHAN_SECONDS = 30.0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tasks.chat_pace import START, WINDOW, Pace
+from tasks.chat.pace import START, WINDOW, Pace
 
 Latency = Callable[[int], float]
 

@@ -1,7 +1,7 @@
 """Lines of the files of a batch: the request that goes in, and what a line of the output or error file means.
 
 Format: https://platform.openai.com/docs/guides/batch. A line's outcome follows the rules of a request sent by itself
-(`tasks.chat_errors`).
+(`tasks.chat.errors`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Literal
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat_body import read_reply
-from tasks.chat_errors import Retry, say, verdict_on_status
-from tasks.chat_records import Failure, Message, Reply
+from tasks.chat.body import read_reply
+from tasks.chat.errors import Retry, say, verdict_on_status
+from tasks.chat.records import Failure, Message, Reply
 from tasks.errors import EndpointError, EndpointRejected
 
 PATH: Literal["/v1/chat/completions"] = "/v1/chat/completions"

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat_openai import OpenAIClient
-from tasks.chat_records import Message
+from tasks.chat.openai import OpenAIClient
+from tasks.chat.records import Message
 from tasks.errors import BudgetExhausted, EndpointError, EndpointRejected
-from tasks.ledger import Answer, Budget, Ledger, LedgerAsker, Request
+from tasks.ledger.ledger import Answer, Budget, Ledger, LedgerAsker, Request
 from tests.fakes.openai_server import Chances, FakeServer, drip, drop, fine, half, status, wrong_usage
 
 PRICES = {"usd_per_million_input": 1e6, "usd_per_million_output": 1e6}

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat import Message, Reply, Usage, make_client
-from tasks.chat_openai import OpenAIClient
+from tasks.chat.client import Message, Reply, Usage, make_client
+from tasks.chat.openai import OpenAIClient
 from tasks.errors import BudgetExhausted, EndpointError, EnvironmentProblem
-from tasks.ledger import Budget, Ledger, LedgerAsker, Request, key_of
-from tasks.ledger_asking import AHEAD
+from tasks.ledger.asking import AHEAD
+from tasks.ledger.ledger import Budget, Ledger, LedgerAsker, Request, key_of
 from tests.fakes.chat_client import FakeClient, ask_for, texts
 from tests.fakes.openai_server import FakeServer, status
 
@@ -165,8 +165,8 @@ def test_after_kill_9_only_what_was_under_way_is_sent_again(url: str, ledger: Le
     with FakeServer(lambda messages: messages[-1]["content"].upper(), latency=0.03) as server:
         code = f"""
 from configs.schema import OpenAIEndpoint
-from tasks.chat import make_client, Message
-from tasks.ledger import Ledger, Request
+from tasks.chat.client import make_client, Message
+from tasks.ledger.ledger import Ledger, Request
 endpoint = OpenAIEndpoint(kind="openai", base_url={server.base_url!r}, model="fake", concurrency=3)
 client = make_client(endpoint, None, "teacher")
 asked = [Request((Message("user", f"q{{n}}"),)) for n in range(70)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tasks.chat_records import Message, Reply, Usage
+from tasks.chat.records import Message, Reply, Usage
 
 
 @dataclass(frozen=True)

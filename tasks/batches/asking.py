@@ -10,15 +10,15 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 
 from configs.schema import BatchConfig, OpenAIEndpoint
-from tasks.batch_desk import Desk, Wanted, identity_of
-from tasks.batch_fetching import fetch
-from tasks.batch_sending import choose, recover, send
-from tasks.chat_batch import BatchClient, Standing
-from tasks.chat_errors import Retry
-from tasks.chat_records import ChatClient, Failure, Reply
+from tasks.batches.desk import Desk, Wanted, identity_of
+from tasks.batches.fetching import fetch
+from tasks.batches.sending import choose, recover, send
+from tasks.chat.batch import BatchClient, Standing
+from tasks.chat.errors import Retry
+from tasks.chat.records import ChatClient, Failure, Reply
 from tasks.errors import BatchesUnderWay, BudgetExhausted, EndpointError
-from tasks.ledger import Answer, Budget, Ledger, LedgerAsker, Request
-from tasks.ledger_batches import BatchRow, BatchRows
+from tasks.ledger.batches import BatchRow, BatchRows
+from tasks.ledger.ledger import Answer, Budget, Ledger, LedgerAsker, Request
 from tasks.progress import Progress
 
 SLICE_SECONDS = 0.5

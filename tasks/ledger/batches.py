@@ -22,11 +22,11 @@ from itertools import islice
 import sqlalchemy as sa
 from pydantic import BaseModel, TypeAdapter
 
-from tasks.chat_records import Message
-from tasks.ledger_keys import Entry
-from tasks.ledger_owner import abandoned
-from tasks.ledger_rows import KEYS_A_QUERY, Claim, Landed, Rows
-from tasks.ledger_tables import METADATA, PREFIXES, REQUESTS, UNDER_WAY
+from tasks.chat.records import Message
+from tasks.ledger.keys import Entry
+from tasks.ledger.owner import abandoned
+from tasks.ledger.rows import KEYS_A_QUERY, Claim, Landed, Rows
+from tasks.ledger.tables import METADATA, PREFIXES, REQUESTS, UNDER_WAY
 
 BATCHES = sa.Table(
     "batches",

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from tasks.chat_errors import EndpointBusy, EndpointDown
-from tasks.chat_records import Failure, Message, Reply
-from tasks.chat_traffic import Traffic
+from tasks.chat.errors import EndpointBusy, EndpointDown
+from tasks.chat.records import Failure, Message, Reply
+from tasks.chat.traffic import Traffic
 from tasks.errors import EndpointError, EndpointRejected
 
 FOR_ALL = (EndpointRejected, EndpointDown, EndpointBusy)

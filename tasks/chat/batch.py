@@ -19,10 +19,10 @@ import openai
 from openai.types import Batch
 
 from configs.schema import OpenAIEndpoint
-from tasks.chat_batch_lines import PATH, Line, outcome_of, request_line
-from tasks.chat_errors import Retry, say, verdict_on
-from tasks.chat_openai import FIRST_PAUSE, LONGEST_PAUSE, LOOPBACK
-from tasks.chat_records import Failure, Message, Reply
+from tasks.chat.batch_lines import PATH, Line, outcome_of, request_line
+from tasks.chat.errors import Retry, say, verdict_on
+from tasks.chat.openai import FIRST_PAUSE, LONGEST_PAUSE, LOOPBACK
+from tasks.chat.records import Failure, Message, Reply
 from tasks.errors import EndpointError, EndpointRejected
 
 ENDED = ("completed", "expired", "cancelled", "failed")

@@ -18,11 +18,11 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from tasks.chat_records import Failure, Reply
+from tasks.chat.records import Failure, Reply
 from tasks.errors import EnvironmentProblem
-from tasks.ledger_keys import Entry
-from tasks.ledger_owner import abandoned
-from tasks.ledger_tables import PREFIXES, REQUESTS, UNDER_WAY, insert_new, only_writer, open_engine
+from tasks.ledger.keys import Entry
+from tasks.ledger.owner import abandoned
+from tasks.ledger.tables import PREFIXES, REQUESTS, UNDER_WAY, insert_new, only_writer, open_engine
 
 KEYS_A_QUERY = 500
 KEPT = [REQUESTS.c[name] for name in ("key", "state", "reply", "input_tokens", "output_tokens", "finish_reason", "usd")]

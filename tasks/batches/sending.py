@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tasks.artifacts import digest_of
-from tasks.batch_desk import Desk, Wanted
-from tasks.chat_batch import Standing, UnknownOutcome
+from tasks.batches.desk import Desk, Wanted
+from tasks.chat.batch import Standing, UnknownOutcome
 from tasks.errors import EndpointError
-from tasks.ledger_batches import BatchRow
+from tasks.ledger.batches import BatchRow
 
 
 @dataclass

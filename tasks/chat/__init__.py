@@ -1,0 +1,1 @@
+"""The client of teacher and judge: records, endpoints, pace, retries, batches."""
