@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from model.records import Sample
 from tasks.artifacts import FileEntry, Frozen
 from tasks.errors import ArtifactError
-from tasks.spans import SpanReader
+from tasks.spans import SpanReader, Spans
 
 Member = tuple[int, int, str]
 """A member of a tar: offset of its first byte in the tar, size in bytes, sha256."""
@@ -76,12 +77,11 @@ def index_file(folder: Path, stage: str) -> Path:
 
 def read_index(folder: Path, stage: str) -> list[IndexEntry]:
     """The entries of a stage, in shard order. Raises ArtifactError when the index is missing or altered."""
-    return [entry for _, entry in _index_lines(folder, stage)]
+    return [entry for _, entry in _index_lines(index_file(folder, stage))]
 
 
-def _index_lines(folder: Path, stage: str) -> Iterator[tuple[int, IndexEntry]]:
-    """The entries, each with the size of its line in bytes."""
-    path = index_file(folder, stage)
+def _index_lines(path: Path) -> Iterator[tuple[int, IndexEntry]]:
+    """The entries of an index, each with the size of its line in bytes."""
     try:
         with path.open("rb") as lines:
             for line in lines:
@@ -93,31 +93,32 @@ def _index_lines(folder: Path, stage: str) -> Iterator[tuple[int, IndexEntry]]:
 class ShardReader:
     """The samples of one stage by number, 0 .. len - 1, in shard order.
 
-    Threads may share one reader. A copy sent to another process opens its own files. Of an index of a million samples
-    only the places of its lines are kept in memory; a line is read when its sample is.
+    `source` is the artifact's local folder, or what reads it where it lies (`tasks.remote_spans`). Threads may share
+    one reader. A copy sent to another process opens its own files. Of an index of a million samples only the places of
+    its lines are kept in memory; a line is read when its sample is.
     """
 
-    def __init__(self, folder: Path, stage: str) -> None:
-        self.folder = folder
+    def __init__(self, source: Path | Spans, stage: str) -> None:
         self.stage = stage
+        self._spans = SpanReader(source) if isinstance(source, Path) else source
         self._index = index_file(Path(), stage).as_posix()
-        self._ends = array("q", accumulate((size for size, _ in _index_lines(folder, stage)), initial=0))
-        self._spans = SpanReader(folder)
+        self._ends = array("q", accumulate((size for size, _ in self._indexed()), initial=0))
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def keys(self) -> list[str]:
         """Keys of the samples, in the order of their numbers."""
-        return [entry.key for _, entry in _index_lines(self.folder, self.stage)]
+        return [entry.key for _, entry in self._indexed()]
 
     def entry(self, number: int) -> IndexEntry:
         """Where the sample of a number lies. Raises ArtifactError when the index is not as it was."""
         start, end = self._ends[number], self._ends[number + 1]
         try:
-            return IndexEntry.model_validate_json(self._spans.read(self._index, start, end - start))
+            return IndexEntry.model_validate_json(self._lines.read(self._lines_name, start, end - start))
         except ValidationError as error:
-            raise ArtifactError(f"{self.folder / self._index} was altered; run again to rebuild the shards") from error
+            told = f"{self._spans.place}/{self._index} was altered; run again to rebuild the shards"
+            raise ArtifactError(told) from error
 
     def sample(self, number: int) -> Sample:
         """The sample of a number. Raises ArtifactError when its shard is missing, cut off or altered."""
@@ -125,7 +126,8 @@ class ShardReader:
         try:
             return Sample.model_validate_json(self._read(entry.shard, entry.record))
         except ValidationError as error:
-            raise ArtifactError(f"{self.folder / entry.shard}: sample {entry.key} cannot be read; run again") from error
+            told = f"{self._spans.place}/{entry.shard}: sample {entry.key} cannot be read; run again"
+            raise ArtifactError(told) from error
 
     def image_bytes(self, number: int) -> bytes | None:
         """The encoded image of a sample, as it came; None for a text-only sample. Raises as `sample` does."""
@@ -143,6 +145,11 @@ class ShardReader:
     def close(self) -> None:
         """Close the shards that are open; a later read opens them again."""
         self._spans.close()
+        self._lines.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Where the index lies is each process's own: a remote one is fetched where it is read.
+        return {name: value for name, value in vars(self).items() if name not in ("_lines", "_lines_name")}
 
     def __enter__(self) -> ShardReader:
         return self
@@ -151,5 +158,17 @@ class ShardReader:
         self.close()
 
     def _read(self, shard: str, member: Member) -> bytes:
-        offset, size, _ = member
-        return self._spans.read(shard, offset, size)
+        offset, size, sha256 = member
+        return self._spans.read(shard, offset, size, sha256)
+
+    @cached_property
+    def _lines(self) -> SpanReader:
+        """Reads the index: of a remote artifact the one file that is wanted whole, and again and again."""
+        return SpanReader(self._spans.whole(self._index).parent)
+
+    @cached_property
+    def _lines_name(self) -> str:
+        return self._spans.whole(self._index).name
+
+    def _indexed(self) -> Iterator[tuple[int, IndexEntry]]:
+        return _index_lines(self._spans.whole(self._index))

@@ -1,13 +1,36 @@
-"""Reads byte ranges of the files of an artifact: what an index points at, without reading a file from its start."""
+"""Reads byte ranges of the files of an artifact: what an index points at, without reading a file from its start.
+
+`SpanReader` reads a local folder; `tasks.remote_spans` reads an artifact where it lies in an object store.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tasks.errors import ArtifactError
+
+
+class Spans(Protocol):
+    """Byte ranges of the files of one artifact, by relative POSIX path. Threads may share it; it can be pickled."""
+
+    @property
+    def place(self) -> str:
+        """Where the artifact lies: a folder or a uri, for messages."""
+
+    def read(self, file: str, offset: int, size: int, sha256: str | None = None) -> bytes:
+        """So many bytes of a file from an offset, `sha256` their digest where it is known.
+
+        Raises ArtifactError when the file is missing, cut off, or altered.
+        """
+
+    def whole(self, file: str) -> Path:
+        """A local copy of one file. Raises ArtifactError when it is missing or altered."""
+
+    def close(self) -> None:
+        """Close the files that are open; a later read opens them again."""
 
 
 class SpanReader:
@@ -21,15 +44,24 @@ class SpanReader:
         self._files: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def read(self, file: str, offset: int, size: int) -> bytes:
-        """So many bytes of a file from an offset. Raises ArtifactError when the file is missing or cut off."""
+    @property
+    def place(self) -> str:
+        """See `Spans`."""
+        return str(self.folder)
+
+    def read(self, file: str, offset: int, size: int, sha256: str | None = None) -> bytes:
+        """See `Spans`. Digests are not compared: whoever took the folder from the store has compared its files."""
         data = os.pread(self._descriptor(file), size, offset)
         if len(data) != size:
             raise ArtifactError(f"{self.folder / file} is cut off; run again to rebuild it")
         return data
 
+    def whole(self, file: str) -> Path:
+        """See `Spans`."""
+        return self.folder / file
+
     def close(self) -> None:
-        """Close the files that are open; a later read opens them again."""
+        """See `Spans`."""
         with self._lock:
             for descriptor in self._files.values():
                 os.close(descriptor)
