@@ -14,8 +14,12 @@ class Settings(BaseSettings):
 
     root: Path = Path("runs")
     """Everything a run writes lies under here: run folders, cache, registry, ledger, homes of the libraries."""
+    storage: str | None = None
+    """s3://bucket/prefix to keep everything under that outlives a run (`flows/places.py`); default is the root."""
     store: str | None = None
-    """Where artifacts are kept: a folder or s3://bucket/prefix; default is `cache/` under the root."""
+    """Where artifacts are kept: a folder or s3://bucket/prefix; default is `cache/` under the storage or the root."""
+    shard_cache_gb: int = 100
+    """Disk that a machine may fill with shards it reads from S3, in GB."""
     data_root: Path | str | None = None
     """Folder, or s3://bucket/prefix, that relative data roots of experiments lie under."""
     mlflow_uri: str | None = None

@@ -298,11 +298,11 @@ def forget(
     from configs.settings import Settings
     from flows.lineage.forgetting import forget as withdraw
     from flows.lineage.forgetting import listed, names_in, told
-    from tasks.withdrawn import WithdrawnImages
+    from flows.places import withdrawn_of
 
     settings = Settings()
     if show:
-        there = [*WithdrawnImages(settings.home()).now().values()]
+        there = [*withdrawn_of(settings).now().values()]
         shown, lines = there, listed(there)
     else:
         done = withdraw(names_in(images or []), settings, getpass.getuser(), reason, undo=undo)
@@ -445,14 +445,13 @@ def _registry(model: str) -> MlflowRegistry:
     from configs.settings import Settings
     from flows.environment import prepare_environment
     from flows.logs import quiet_terminal
+    from flows.places import mlflow_of
     from tasks.register.registry import MlflowRegistry
-    from tasks.tracking import MlflowStore
 
     settings = Settings()
     quiet_terminal(verbose=False)
     prepare_environment(settings)
-    store = MlflowStore(settings.mlflow_uri) if settings.mlflow_uri else MlflowStore.under(settings.home())
-    return MlflowRegistry(store, model, RegistryConfig().alias)
+    return MlflowRegistry(mlflow_of(settings), model, RegistryConfig().alias)
 
 
 def _print(what: object) -> None:

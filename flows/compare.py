@@ -17,7 +17,7 @@ from rich.text import Text
 
 from configs.settings import Settings
 from flows.outcome import shown_path
-from flows.run import store_of
+from flows.places import store_of
 from tasks.artifacts import EvalReport
 from tasks.errors import ScoringError
 from tasks.evaluate.compare import Compared, Comparison, Flip, Row, compare

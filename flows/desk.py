@@ -1,12 +1,13 @@
 """Where promotions of this installation are locked and written down: a database, S3, or files under the root.
 
-The database of LLAVAFLOW_LEDGER_URL where that is set, else the S3 of LLAVAFLOW_STORE, else files: what several
-machines share already is what they lock by.
+The database of LLAVAFLOW_LEDGER_URL where that is set, else the S3 of LLAVAFLOW_STORAGE or LLAVAFLOW_STORE, else
+files: what several machines share already is what they lock by.
 """
 
 from __future__ import annotations
 
 from configs.settings import Settings
+from flows.places import storage_options
 from tasks.register.audit import JsonlAudit
 from tasks.register.database import Database, DatabaseAudit, database_lock
 from tasks.register.desk import Desk, RegistryPort
@@ -23,9 +24,9 @@ def desk_of(settings: Settings, registry: RegistryPort, who: str = "", run: str 
         database = Database(settings.ledger_url)
         audit, lock = DatabaseAudit(database), lambda: database_lock(database, name)
         return Desk(registry, audit, lock, who=who, run=run, flow_run=flow_run)
-    if settings.store and settings.store.startswith("s3://"):
-        options = {"endpoint_url": settings.s3_endpoint} if settings.s3_endpoint else None
-        bucket = Bucket(settings.store, options)
+    shared = settings.storage or settings.store
+    if shared and shared.startswith("s3://"):
+        bucket = Bucket(shared, storage_options(shared, settings))
         return Desk(
             registry, ObjectAudit(bucket), lambda: object_lock(bucket, name), who=who, run=run, flow_run=flow_run
         )

@@ -17,9 +17,9 @@ from pydantic import JsonValue, ValidationError
 from configs.load import load_experiment
 from configs.settings import Settings
 from flows.outcome import Outcome
-from flows.run import RESULT, store_of
+from flows.places import storage_options, store_of
+from flows.run import RESULT
 from flows.specs import Specs
-from flows.verify import storage_options
 from tasks.artifacts import MANIFEST, Descriptor, ShardSet
 from tasks.errors import ArtifactError, DataError
 from tasks.shard.tars import key_of

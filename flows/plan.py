@@ -14,7 +14,7 @@ from configs.load import load_experiment
 from configs.schema import Experiment
 from configs.settings import Settings
 from flows.estimates import work_of
-from flows.run import ledger_of, store_of
+from flows.places import ledger_of, store_of
 from flows.specs import PARENTS, Specs
 from tasks.artifacts import Artifact, Frozen
 from tasks.report.words import duration

@@ -7,6 +7,7 @@ Prefect starts) hands it to the flow in this way; a flow that a worker starts op
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import threading
@@ -27,8 +28,10 @@ from configs.schema import Endpoint, Experiment, OpenAIEndpoint
 from configs.settings import Settings
 from flows.desk import desk_of
 from flows.environment import prepare_environment
+from flows.keeping import Keeping
 from flows.logs import written_to
 from flows.outcome import Ending, Outcome, StageRecord, record_of
+from flows.places import ledger_of, store_of
 from flows.progress_display import Display, Lines, Nowhere
 from flows.shown import ShownProgress, ShownStep
 from flows.specs import Specs
@@ -45,7 +48,6 @@ from tasks.register.registry import MlflowRegistry
 from tasks.report.data_review import REVIEW
 from tasks.sinks import Sink
 from tasks.stages import Build, Built, StageSpec
-from tasks.storage import Store
 from tasks.train.cluster import RaySettings, shut_down, warm_up
 
 EARLIER = 3
@@ -114,6 +116,7 @@ class Run:
         self.logger = self._stack.enter_context(written_to(self.folder / LOG))
         self._lines = Lines(self.logger.info)
         sweep(self.store.scratch, self.home / "locks")
+        self.keeping = Keeping(self.settings, self.id, self.started, self.logger)
         self.event("started", experiment=self.experiment.id, tag=self.tag)
         self.tracked = self._stack.enter_context(Tracked(self))
         return self
@@ -136,6 +139,9 @@ class Run:
             self.display.close()
             self.outcome = Outcome.of(self, error)
             (self.folder / RESULT).write_text(self.outcome.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            if wrong := self.keeping.after(self.folder):
+                self.event("not kept", error=wrong)
+                logging.getLogger(__name__).error(wrong)
 
     # ------------------------------------------------------------------------------------------------ for stages
 
@@ -200,6 +206,8 @@ class Run:
         """See `StageRun`."""
         key = os.environ.get(endpoint.api_key_env) if isinstance(endpoint, OpenAIEndpoint) else None
         with ExitStack() as stack:
+            if isinstance(endpoint, OpenAIEndpoint):
+                self.keeping.before_asking()
             client = make_client(endpoint, key, purpose)
             stack.callback(client.close)
             url = ledger_of(self.settings)
@@ -305,18 +313,6 @@ class Run:
         with self._warming:
             if self.training_ahead and self._warm is None:
                 self._warm = warm_up(self.cluster)
-
-
-def store_of(settings: Settings) -> Store:
-    """The store of artifacts."""
-    home = settings.home()
-    options = {"endpoint_url": settings.s3_endpoint} if settings.s3_endpoint else None
-    return Store(settings.store or str(home / "cache"), home / "scratch", options)
-
-
-def ledger_of(settings: Settings) -> str:
-    """The URL of the ledger."""
-    return settings.ledger_url or f"sqlite:///{settings.home()}/ledger.db"
 
 
 def new_folder(home: Path, experiment: Experiment, started: datetime) -> Path:

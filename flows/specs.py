@@ -27,6 +27,7 @@ from configs.schema import (
     StageConfig,
 )
 from configs.settings import Settings
+from flows.places import withdrawn_of
 from flows.roots import (
     check_places,
     fingerprint,
@@ -40,7 +41,6 @@ from tasks.artifacts import BaseModels, Checkpoint, ConversationSet, EvalReport,
 from tasks.errors import DataError
 from tasks.ingest.fingerprint import fingerprint as data_fingerprint
 from tasks.stages import StageSpec
-from tasks.withdrawn import WithdrawnImages
 
 WORLD = ("tasks/scripted", "tasks/world")
 RECORDS = ("model/records.py", "model/questions.py")
@@ -118,7 +118,7 @@ class Specs:
     @cached_property
     def withdrawn(self) -> tuple[str, ...]:
         """sha256 of the images that no model may learn from any more: one list for a run's plan, key and build."""
-        return tuple(WithdrawnImages(self.settings.home()).now())
+        return tuple(withdrawn_of(self.settings).now())
 
     def ingest(self) -> StageSpec[ImageSet]:
         """Images with captions and boxes."""

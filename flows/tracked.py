@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from flows.outcome import StageRecord
+from flows.places import mlflow_of
 from tasks.artifacts import Artifact
 from tasks.report.data_review import REVIEW
 from tasks.tracker import Both, JsonlTracker, Tracker
-from tasks.tracking import MlflowStore, MlflowTracker
+from tasks.tracking import MlflowTracker
 
 if TYPE_CHECKING:
     from flows.run import Run
@@ -35,9 +36,9 @@ class Tracked:
     """Tells the trackers what a run does. A context manager: on leaving, all is told, and the runs are ended."""
 
     def __init__(self, run: Run) -> None:
-        settings, home = run.settings, run.settings.home()
+        settings = run.settings
         self.run = run
-        self.store = MlflowStore(settings.mlflow_uri) if settings.mlflow_uri else MlflowStore.under(home)
+        self.store = mlflow_of(settings)
         self.mlflow = MlflowTracker(self.store, run.experiment.id, run.id)
         self._parent = Both(JsonlTracker(run.folder), self.mlflow)
         self._children: dict[str, Tracker] = {}

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import JsonValue
 
 from configs.settings import Settings
+from flows.places import storage_options
 from tasks.verification import Verified, verify
 
 
 def check(uri: str, settings: Settings | None = None) -> Verified:
     """Check the artifact in a folder or at `s3://...`. Raises ArtifactError where there is none."""
     return verify(uri, storage_options(uri, settings or Settings()))
-
-
-def storage_options(uri: str, settings: Settings) -> dict[str, Any] | None:
-    """What fsspec has to be told to reach an uri."""
-    return {"endpoint_url": settings.s3_endpoint} if uri.startswith("s3://") and settings.s3_endpoint else None
 
 
 def lines(uri: str, verified: Verified) -> list[str]:

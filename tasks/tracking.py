@@ -61,10 +61,10 @@ class MlflowStore:
         self._client: MlflowClient | None = None
 
     @classmethod
-    def under(cls, root: Path) -> Self:
-        """The store of a machine of its own: `<root>/mlflow.db` and `<root>/mlartifacts/`."""
+    def under(cls, root: Path, artifacts: str | None = None) -> Self:
+        """The store of a machine of its own: `<root>/mlflow.db`, and `<root>/mlartifacts/` or another uri."""
         home = root.expanduser().absolute()
-        return cls(f"sqlite:///{home}/mlflow.db", (home / "mlartifacts").as_uri())
+        return cls(f"sqlite:///{home}/mlflow.db", artifacts or (home / "mlartifacts").as_uri())
 
     def client(self) -> MlflowClient:
         """The client, its store made or migrated. Raises EnvironmentProblem when the store cannot be reached."""

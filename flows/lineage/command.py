@@ -14,7 +14,7 @@ from flows.lineage.records import Downward, Upward
 from flows.lineage.shown import downward_lines, page, upward_lines
 from flows.lineage.upward import Upwards
 from flows.lineage.versions import Versions, known_versions, version_of
-from flows.run import store_of
+from flows.places import store_of
 from tasks.errors import ConfigError
 from tasks.register.package import PROVENANCE
 

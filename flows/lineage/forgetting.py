@@ -10,9 +10,9 @@ from pathlib import Path
 from configs.settings import Settings
 from flows.lineage.catalogue import read_catalogue
 from flows.lineage.upward import digests_of, is_known
-from flows.run import store_of
+from flows.places import store_of, withdrawn_of
 from tasks.errors import DataError
-from tasks.withdrawn import Withdrawal, WithdrawnImages
+from tasks.withdrawn import Withdrawal
 
 
 def utc_now() -> str:
@@ -50,7 +50,7 @@ def forget(
 
     Raises DataError for an id that no image set here has, or that means several images.
     """
-    kept = WithdrawnImages(settings.home())
+    kept = withdrawn_of(settings)
     withdrawn, store = kept.now(), store_of(settings)
     catalogue = read_catalogue(store)
     changed, unseen = [], []

@@ -15,7 +15,8 @@ from flows.lineage.catalogue import Catalogue, Entry, read_catalogue
 from flows.lineage.reachable import Needed, Place, kept_versions, needed_by, reach
 from flows.lineage.versions import Versions, known_versions
 from flows.outcome import Outcome
-from flows.run import RESULT, store_of
+from flows.places import store_of
+from flows.run import RESULT
 from tasks.artifacts import Frozen
 from tasks.errors import EnvironmentProblem
 from tasks.making import alone

@@ -26,15 +26,19 @@ from flows.lineage.downward import stages_of
 from flows.lineage.records import KnownVersion
 from flows.lineage.versions import Versions, known_versions, version_of
 from flows.outcome import Outcome
+from flows.places import ledger_of, store_of, withdrawn_of
 from flows.report_page import machine_line
-from flows.run import RESULT, ledger_of, store_of
+from flows.run import RESULT
 from tasks.code import PROJECT, code_state
 from tasks.errors import EnvironmentProblem, RegistryError
 from tasks.register.package import EXPERIMENT, PROVENANCE
 from tasks.register.provenance import Made, Provenance
 from tasks.withdrawn import WithdrawnImages
 
-ELSEWHERE = ("LLAVAFLOW_STORE", "LLAVAFLOW_MLFLOW_URI", "LLAVAFLOW_PREFECT_API_URL", "PREFECT_API_URL", "PREFECT_HOME")
+ELSEWHERE = (
+    "LLAVAFLOW_STORAGE", "LLAVAFLOW_STORE", "LLAVAFLOW_MLFLOW_URI", "LLAVAFLOW_PREFECT_API_URL", "PREFECT_API_URL",
+    "PREFECT_HOME",
+)
 """Settings that would have the reproduction write where the original did."""
 SHOWN_FILES = 5
 
@@ -169,12 +173,13 @@ def _withdrawn_then(recipe: Recipe, settings: Settings, root: Path) -> None:
     """The list of withdrawn images as it was when the images were taken up."""
     made = recipe.stages.get("ingest")
     if made is not None:
-        WithdrawnImages(root).append(WithdrawnImages(settings.home()).now(until=made.created).values())
+        WithdrawnImages(root).append(withdrawn_of(settings).now(until=made.created).values())
 
 
 def _files(stage: str, made: Made, settings: Settings, root: Path) -> tuple[str, ...]:
     """Files that differ between the original and the reproduction, where both are there."""
-    here, there = read_catalogue(store_of(settings)), read_catalogue(store_of(Settings(root=root, store=None)))
+    here = read_catalogue(store_of(settings))
+    there = read_catalogue(store_of(Settings(root=root, storage=None, store=None)))
     original = here.by_digest.get(made.digest)
     again = [entry for entry in there.entries if entry.stage == stage]
     if not original or not again:

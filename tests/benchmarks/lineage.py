@@ -20,7 +20,7 @@ from pathlib import Path
 
 from configs.settings import Settings
 from flows.lineage.command import Question, lineage
-from flows.run import store_of
+from flows.places import store_of
 from tasks.artifacts import Artifact, Checkpoint, ConversationSet, ImageSet, MadeBy, ShardSet
 from tasks.origins import ORIGINS, Origin
 from tasks.register.provenance import Made, Provenance

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from configs.schema import ShardConfig
 from configs.settings import Settings
-from flows.run import store_of
+from flows.places import store_of
 from tasks.artifacts import (
     Artifact,
     BaseModels,

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from configs.load import load_experiment
 from configs.settings import Settings
+from flows.places import store_of
 from flows.plan import make_plan, render
-from flows.run import store_of
 from flows.specs import Specs
 from tasks.artifacts import ImageSet
 from tasks.code import CodeState

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 import yaml
 
@@ -12,6 +13,7 @@ from configs.load import load_experiment
 from configs.settings import Settings
 from flows import run as run_module
 from flows.outcome import Outcome
+from flows.places import mlflow_of, storage_of, store_of, withdrawn_of
 from flows.run import Run, new_folder, open_run
 from flows.shown import Stopped
 from tasks.artifacts import ConversationSet, ImageSet
@@ -200,5 +202,31 @@ def test_a_stage_s_work_folder_is_the_same_after_a_crash_and_another_for_another
 
 
 def test_settings_name_the_store(tmp_path: Path) -> None:
-    assert run_module.store_of(Settings(root=tmp_path)).root == f"{tmp_path}/cache"
-    assert run_module.store_of(Settings(root=tmp_path, store="s3://bucket/prefix")).remote
+    assert store_of(Settings(root=tmp_path)).root == f"{tmp_path}/cache"
+    assert store_of(Settings(root=tmp_path, store="s3://bucket/prefix")).remote
+
+
+def test_a_storage_moves_everything_that_outlives_a_run(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, storage="s3://bucket/team/")
+    assert store_of(settings).root == "s3://bucket/team/cache"
+    assert mlflow_of(settings).artifacts == "s3://bucket/team/mlflow"
+    assert withdrawn_of(settings).journal.place == "s3://bucket/team/withdrawn"
+    assert storage_of(settings, "work") == "s3://bucket/team/work"
+
+
+def test_an_ended_run_s_folder_lies_in_the_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAVAFLOW_STORAGE", "memory://bucket/team")
+    with open_run("shapes") as run:
+        pass
+    memory = fsspec.filesystem("memory")
+    told = {path.rsplit("/", 1)[1]: memory.cat_file(path) for path in memory.find(f"/bucket/team/runs/{run.id}")}
+    memory.rm("/bucket", recursive=True)
+    assert told == {path.name: path.read_bytes() for path in run.folder.iterdir()}
+    assert "result.json" in told
+
+
+def test_a_storage_out_of_reach_does_not_fail_a_run_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAVAFLOW_STORAGE", "nosuch://bucket/team")
+    with open_run("shapes") as run:
+        pass
+    assert f"copy {run.folder} there by hand" in (run.folder / "events.jsonl").read_text()

@@ -9,15 +9,15 @@ import pytest
 from configs.load import load_experiment
 from configs.settings import Settings
 from flows.lineage.forgetting import forget, listed, names_in, told
+from flows.places import store_of
 from flows.plan import make_plan
-from flows.run import store_of
 from flows.specs import Specs
 from tasks.code import CodeState
 from tasks.errors import DataError
 from tasks.making import make
 from tasks.progress import Progress, Silent
 from tasks.stages import Built
-from tasks.withdrawn import WithdrawnImages
+from tasks.withdrawn import FILE, WithdrawnImages
 from tests.fakes.lineage_store import IDS, Chain, sha256_of
 
 
@@ -66,7 +66,7 @@ def test_a_file_names_one_a_line(settings: Settings, tmp_path: Path) -> None:
 
 def test_a_damaged_list_is_an_error_as_an_image_could_slip_through(settings: Settings) -> None:
     forget([IDS[0]], settings, "ada", "")
-    WithdrawnImages(settings.home()).path.write_text("{")
+    (settings.home() / FILE).write_text("{")
     with pytest.raises(DataError, match="restore it"):
         withdrawn(settings)
 
