@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     """Endpoint of an S3 that is not Amazon's; keys come from the usual AWS_* variables."""
     ray_address: str | None = None
     """An existing Ray cluster; default is one of our own for the time of the run."""
+    ray_jobs: str | None = None
+    """Dashboard of a Ray cluster, http://host:8265, that training is submitted to as a job (`tasks/train/submission.py`);
+    it has to reach the storage, and its nodes to have this project installed."""
+    ray_job_python: str = "python"
+    """The interpreter of that cluster's nodes."""
     ray_temp: Path | None = None
     """Folder of our own cluster's logs and sockets; default is `ray/` under the root. Its path has to be short."""
 

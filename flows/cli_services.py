@@ -55,3 +55,23 @@ def backfill(
 
     for started in start(wanted_runs(experiment, versions, overrides or (), deployment), deployment):
         typer.echo(f"{started.version}: flow run {started.flow_run}, {started.state.lower()}")
+
+
+def reap(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+) -> None:
+    """Stop jobs of the Ray cluster whose flow run has ended, was cancelled or has crashed."""
+    from configs.settings import Settings
+    from flows.submissions import reap as stop
+    from flows.submissions import states_in_prefect
+    from tasks.errors import EnvironmentProblem
+    from tasks.train.submission import RayJobs
+
+    address = Settings().ray_jobs
+    if address is None:
+        raise EnvironmentProblem("no Ray cluster takes jobs: set LLAVAFLOW_RAY_JOBS, e.g. http://host:8265")
+    found = stop(RayJobs(address), states_in_prefect(), dry=dry_run)
+    for one in found:
+        typer.echo(f"{one.job.id}: {one.why}; {'would be' if dry_run else 'was'} told to stop")
+    if not found:
+        typer.echo("every job works for a flow run that goes on")

@@ -23,6 +23,7 @@ from flows.prefect_artifacts import publish, title
 from flows.report_page import ending_of, page_of, review_of
 from flows.roots import outside_benchmarks, source_places, test_sets
 from flows.run import Run, open_run
+from flows.submissions import stop_jobs
 from tasks.artifacts import BaseModels, Checkpoint, ConversationSet, EvalReport, ImageSet, ModelVersion, ShardSet
 from tasks.base.task import base
 from tasks.evaluate.task import evaluate
@@ -36,7 +37,7 @@ from tasks.shard.task import shard
 from tasks.train.task import train
 
 
-@flow(name="pipeline", flow_run_name=title)
+@flow(name="pipeline", flow_run_name=title, on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
 def pipeline(experiment: str, overrides: tuple[str, ...] = (), tag: str = "") -> Ending:
     """Run an experiment to the end: an id or a YAML file, `a.b.c=value` overrides, and a word to find the run by."""
     with open_run(experiment, overrides, tag) as run, failure_told(run), run.ending_early():
@@ -46,7 +47,9 @@ def pipeline(experiment: str, overrides: tuple[str, ...] = (), tag: str = "") ->
     return ending
 
 
-@flow(name="part", flow_run_name="{experiment} up to {last}")
+@flow(
+    name="part", flow_run_name="{experiment} up to {last}", on_cancellation=[stop_jobs], on_crashed=[stop_jobs]
+)
 def part(experiment: str, last: str, overrides: tuple[str, ...] = (), tag: str = "") -> Ending:
     """Run an experiment up to one of its stages."""
     with open_run(experiment, overrides, tag) as run, failure_told(run), run.ending_early():
@@ -98,13 +101,14 @@ class Spine:
         self.run.training_ahead = True
         _ = self.base_started
         shards, models = self.shards, self.base
-        return train(self.run, self.specs.align(models, shards), models, shards, self.run.cluster)
+        return train(self.run, self.specs.align(models, shards), models, shards, self.run.cluster, self.run.submission)
 
     @cached_property
     def instructed(self) -> Checkpoint:
         """The checkpoint that follows instructions about images."""
         aligned, shards = self.aligned, self.shards
-        checkpoint = train(self.run, self.specs.instruct(aligned, shards), aligned, shards, self.run.cluster)
+        run, spec = self.run, self.specs.instruct(aligned, shards)
+        checkpoint = train(run, spec, aligned, shards, run.cluster, run.submission)
         self.run.training_ahead = False
         return checkpoint
 

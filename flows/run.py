@@ -35,6 +35,7 @@ from flows.places import ledger_of, store_of
 from flows.progress_display import Display, Lines, Nowhere
 from flows.shown import ShownProgress, ShownStep
 from flows.specs import Specs
+from flows.submissions import submission_of
 from flows.tracked import Tracked
 from tasks.artifacts import Artifact, Descriptor, digest_of
 from tasks.chat.client import Role, make_client
@@ -49,6 +50,7 @@ from tasks.report.data_review import REVIEW
 from tasks.sinks import Sink
 from tasks.stages import Build, Built, StageSpec
 from tasks.train.cluster import RaySettings, shut_down, warm_up
+from tasks.train.submission import Submission
 
 EARLIER = 3
 """How many earlier artifacts of a stage a build may look into for what it can take over."""
@@ -234,6 +236,11 @@ class Run:
         )
 
     @cached_property
+    def submission(self) -> Submission | None:
+        """Where training is submitted to, where it is."""
+        return submission_of(self.settings, self.id)
+
+    @cached_property
     def code(self) -> CodeState:
         """Commit and library versions."""
         return code_state()
@@ -311,7 +318,7 @@ class Run:
 
     def _warm_up(self) -> None:
         with self._warming:
-            if self.training_ahead and self._warm is None:
+            if self.training_ahead and self._warm is None and self.submission is None:
                 self._warm = warm_up(self.cluster)
 
 

@@ -13,6 +13,7 @@ from tasks.making import StageRun, only_one
 from tasks.progress import Progress
 from tasks.stages import Built, StageSpec
 from tasks.train.cluster import RaySettings
+from tasks.train.submission import Submission
 
 
 def title() -> str:
@@ -25,9 +26,15 @@ def title() -> str:
 
 @task(name="train", task_run_name=title, cache_policy=NO_CACHE)
 def train(
-    run: StageRun, spec: StageSpec[Checkpoint], start: BaseModels | Checkpoint, shards: ShardSet, cluster: RaySettings
+    run: StageRun, spec: StageSpec[Checkpoint], start: BaseModels | Checkpoint, shards: ShardSet, cluster: RaySettings,
+    submission: Submission | None = None,
 ) -> Checkpoint:
-    """The checkpoint of one training stage; the spec's name says which."""
+    """The checkpoint of one training stage, which the spec names. With a submission, a job of a cluster makes it."""
+
+    def submit(folder: Path, progress: Progress) -> Built:
+        assert submission is not None
+        order = submission.order(spec.name, spec.work_name, start, shards, run.experiment, cluster.checkpoints)
+        return submission.submitter.build(folder, order, progress, lambda figures: run.figures(spec.name, figures))
 
     def build(folder: Path, progress: Progress) -> Built:
         from model.stages import Stage
@@ -41,4 +48,7 @@ def train(
                 lambda figures: run.figures(spec.name, figures),
             )
 
-    return run.make(spec, build)
+    checkpoint = run.make(spec, build if submission is None else submit)
+    if submission is not None:
+        submission.submitter.done(spec.work_name)
+    return checkpoint
