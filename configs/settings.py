@@ -16,6 +16,9 @@ class Settings(BaseSettings):
     """Everything a run writes lies under here: run folders, cache, registry, ledger, homes of the libraries."""
     store: str | None = None
     """Where artifacts are kept: a folder or s3://bucket/prefix; default is `cache/` under the root."""
+    checkpoints: str | None = None
+    """Where checkpoints of training under way are kept: a folder that every worker reaches, or s3://bucket/prefix;
+    default is `work/` under the root."""
     data_root: Path | str | None = None
     """Folder, or s3://bucket/prefix, that relative data roots of experiments lie under."""
     mlflow_uri: str | None = None

@@ -223,6 +223,7 @@ class Run:
         return RaySettings(
             address=self.settings.ray_address, temp=self.settings.ray_temp or self.home / "ray",
             cpus=train.workers * train.cpus_per_worker + 1, verbose=self.verbose,
+            checkpoints=self.settings.checkpoints, storage_options=storage_options(self.settings) or {},
         )
 
     @cached_property
@@ -310,8 +311,12 @@ class Run:
 def store_of(settings: Settings) -> Store:
     """The store of artifacts."""
     home = settings.home()
-    options = {"endpoint_url": settings.s3_endpoint} if settings.s3_endpoint else None
-    return Store(settings.store or str(home / "cache"), home / "scratch", options)
+    return Store(settings.store or str(home / "cache"), home / "scratch", storage_options(settings))
+
+
+def storage_options(settings: Settings) -> dict[str, str] | None:
+    """What fsspec has to be told to reach an object store."""
+    return {"endpoint_url": settings.s3_endpoint} if settings.s3_endpoint else None
 
 
 def ledger_of(settings: Settings) -> str:
