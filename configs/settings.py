@@ -20,6 +20,9 @@ class Settings(BaseSettings):
     """Where artifacts are kept: a folder or s3://bucket/prefix; default is `cache/` under the storage or the root."""
     shard_cache_gb: int = 100
     """Disk that a machine may fill with shards it reads from S3, in GB."""
+    checkpoints: str | None = None
+    """Where checkpoints of training under way are kept: a folder that every worker reaches, or s3://bucket/prefix;
+    default is `work/` under the storage or the root."""
     data_root: Path | str | None = None
     """Folder, or s3://bucket/prefix, that relative data roots of experiments lie under."""
     mlflow_uri: str | None = None
@@ -35,8 +38,8 @@ class Settings(BaseSettings):
     ray_address: str | None = None
     """An existing Ray cluster; default is one of our own for the time of the run."""
     ray_jobs: str | None = None
-    """Dashboard of a Ray cluster, http://host:8265, that training is submitted to as a job (`tasks/train/submission.py`);
-    it has to reach the storage, and its nodes to have this project installed."""
+    """Dashboard of a Ray cluster, http://host:8265, that training is submitted to as a job; it has to reach the
+    storage, and its nodes to have this project installed (`tasks/train/submission.py`)."""
     ray_job_python: str = "python"
     """The interpreter of that cluster's nodes."""
     ray_temp: Path | None = None

@@ -44,6 +44,11 @@ def ledger_of(settings: Settings) -> str:
     return settings.ledger_url or f"sqlite:///{settings.home()}/ledger.db"
 
 
+def checkpoints_of(settings: Settings) -> str | None:
+    """Where checkpoints of training under way lie; None for their work folders on this machine."""
+    return settings.checkpoints or storage_of(settings, "work")
+
+
 def mlflow_of(settings: Settings) -> MlflowStore:
     """MLflow's store: the server that is named, or one of this machine."""
     if settings.mlflow_uri:

@@ -31,7 +31,7 @@ from flows.environment import prepare_environment
 from flows.keeping import Keeping
 from flows.logs import written_to
 from flows.outcome import Ending, Outcome, StageRecord, record_of
-from flows.places import ledger_of, store_of
+from flows.places import checkpoints_of, ledger_of, storage_options, store_of
 from flows.progress_display import Display, Lines, Nowhere
 from flows.shown import ShownProgress, ShownStep
 from flows.specs import Specs
@@ -229,10 +229,11 @@ class Run:
     @property
     def cluster(self) -> RaySettings:
         """Where training runs."""
-        train = self.experiment.train
+        train, checkpoints = self.experiment.train, checkpoints_of(self.settings)
         return RaySettings(
             address=self.settings.ray_address, temp=self.settings.ray_temp or self.home / "ray",
             cpus=train.workers * train.cpus_per_worker + 1, verbose=self.verbose,
+            checkpoints=checkpoints, storage_options=storage_options(checkpoints or "", self.settings) or {},
         )
 
     @cached_property

@@ -1,8 +1,8 @@
 """Training as jobs of a Ray cluster: where they go, and how jobs whose flow run is over are stopped.
 
-A job outlives the process that submitted it, which is wanted when that process is started again, and not when its flow
-run was cancelled or has crashed. So whoever hears of that (the flow's hooks, or `llavaflow reap` on a schedule) compares
-the jobs of the cluster with the states of their flow runs.
+A job outlives the process that submitted it, which is wanted when that process is started again, and not when its
+flow run was cancelled or has crashed. So whoever hears of that (the flow's hooks, or `llavaflow reap` on a schedule)
+compares the jobs of the cluster with the states of their flow runs.
 """
 
 from __future__ import annotations

@@ -15,6 +15,15 @@ class Board:
 
     def __init__(self) -> None:
         self._lines: list[Line] = []
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Have the workers keep where they are, and end."""
+        self._stopping = True
+
+    def stopping(self) -> bool:
+        """Whether they were told to."""
+        return self._stopping
 
     def put(self, line: Line) -> None:
         """Add a line."""

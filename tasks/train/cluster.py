@@ -6,12 +6,13 @@ import logging
 import os
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tasks.errors import EnvironmentProblem
 from tasks.processes import handlers_kept
+from tasks.train.checkpoints import Place
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORKER_VARIABLES = ("TORCH_EXTENSIONS_DIR", "DS_ACCELERATOR", "HF_HUB_OFFLINE", "PATH", "DO_NOT_TRACK")
@@ -38,6 +39,16 @@ class RaySettings:
     temp: Path
     cpus: int = 2
     verbose: bool = False
+    checkpoints: str | None = None
+    """Where checkpoints of stages under way go: a folder or s3://bucket/prefix; None for their work folders."""
+    storage_options: dict[str, Any] = field(default_factory=dict)
+    """For fsspec, where that is an object store."""
+
+    def place(self, work: Path) -> Place:
+        """Where the checkpoints of the stage with this work folder go."""
+        if self.checkpoints is None:
+            return Place(str(work / "checkpoints"))
+        return Place(f"{self.checkpoints.rstrip('/')}/{work.name}", self.storage_options)
 
 
 def connect(settings: RaySettings) -> None:

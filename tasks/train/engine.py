@@ -30,6 +30,8 @@ class StepResult:
     grad_norm: float
     lr: float
     projector_lr: float
+    heard: tuple[float, ...] = ()
+    """What the ranks had to say, summed over them."""
 
 
 def parameter_groups(model: nn.Module, config: StageConfig) -> list[dict[str, Any]]:
@@ -60,8 +62,11 @@ class Engine:
         self.ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         self._partitioned = self.deepspeed.zero_optimization_stage() == 3
 
-    def step(self, step: int, rows: Sequence[Row], supervised: int) -> StepResult:
+    def step(self, step: int, rows: Sequence[Row], supervised: int, said: Sequence[float] = ()) -> StepResult:
         """Update the weights by the rows of this rank. `supervised` counts tokens over all ranks.
+
+        `said` travels with the loss, so that ranks agree on what else there is to do at no cost: as many values on
+        every rank.
 
         Raises NonFiniteLoss, with the weights as they were, when loss or gradient is not finite.
         """
@@ -76,13 +81,15 @@ class Engine:
             summed = self.deepspeed(self._on_device(row))
             self.deepspeed.backward(summed * (self.ranks / supervised), scale_wrt_gas=False)
             total += summed.detach().float().cpu()
-        loss = self._over_ranks(total) / supervised
+        summed_loss, *heard = self._over_ranks(torch.cat([total.reshape(1), torch.tensor([*said])]))
+        loss = summed_loss / supervised
         if not math.isfinite(loss):
             raise NonFiniteLoss(f"step {step + 1}: the loss is {loss}; lower the learning rate, or look at its samples")
         norm = self._update()
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"step {step + 1}: the gradient norm is {norm}; lower the learning rate")
-        return StepResult(loss, norm, self.config.lr * factor, (self.config.projector_lr or self.config.lr) * factor)
+        projector_lr = (self.config.projector_lr or self.config.lr) * factor
+        return StepResult(loss, norm, self.config.lr * factor, projector_lr, tuple(heard))
 
     def weights(self) -> dict[str, torch.Tensor] | None:
         """The model's weights, by the names that the model itself has for them, on rank 0; None on the others.
@@ -97,7 +104,12 @@ class Engine:
 
     def any_rank(self, said: bool) -> bool:
         """Whether any rank says so. Every rank has to call it."""
-        return self._over_ranks(torch.tensor(float(said))) > 0
+        return self._over_ranks(torch.tensor([float(said)]))[0] > 0
+
+    def from_first(self, number: int) -> int:
+        """The number (below 2^24) that the first rank has, on every rank. Every rank has to call it."""
+        said = number if self.deepspeed.global_rank == 0 else 0
+        return int(self._over_ranks(torch.tensor([float(said)]))[0])
 
     def _update(self) -> float:
         """Let the optimizer step if the gradient is finite. Returns its norm before clipping, over all ranks."""
@@ -111,11 +123,11 @@ class Engine:
             self.deepspeed.step()
         return norm
 
-    def _over_ranks(self, value: torch.Tensor) -> float:
+    def _over_ranks(self, values: torch.Tensor) -> list[float]:
         if self.ranks > 1:
-            value = value.to(self.deepspeed.device)
-            torch.distributed.all_reduce(value)
-        return float(value)
+            values = values.to(self.deepspeed.device)
+            torch.distributed.all_reduce(values)
+        return [float(value) for value in values]
 
     def _on_device(self, row: Row) -> Row:
         return row if self.deepspeed.device.type == "cpu" else row.to(self.deepspeed.device)

@@ -8,6 +8,7 @@ from typing import Any
 
 from configs.schema import StageConfig, TrainConfig
 from model.stages import PLANS, Stage
+from tasks.train.checkpoints import Place
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Job:
     survey: Path
     steps: int
     deepspeed: dict[str, Any]
+    place: Place
+    """Where its checkpoints go."""
 
     @property
     def config(self) -> StageConfig:

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tasks.errors import TrainingError
+from tasks.train.checkpoints import part_name
 
 WEIGHT = "weight"
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -64,7 +65,11 @@ class Partitions:
         self._names = {id(parameter): name for name, parameter in engine.module.named_parameters()}
 
     def save(self, folder: Path, rank: int) -> None:
-        """Write this rank's file. Every rank has to call it."""
+        """Write this rank's file."""
+        save_file(self.snapshot(), folder / part_name(rank))
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of what this rank holds, in main memory, as `save_file` takes it: steps that follow leave it be."""
         tensors: dict[str, Tensor] = {RANDOM: torch.get_rng_state()}
         for fragment in self.fragments():
             flat = self._flats[fragment.group]
@@ -72,10 +77,12 @@ class Partitions:
             tensors[STEP] = state["step"].reshape(1)
             for kind, held in ((WEIGHT, flat), *((moment, state[moment]) for moment in MOMENTS)):
                 tensors[f"{kind}/{fragment.start}/{fragment.name}"] = fragment.within(held.data).cpu().clone()
-        save_file(tensors, folder / f"part-{rank:05d}.safetensors")
+        return tensors
 
-    def load(self, folder: Path, rank: int, step: int) -> None:
+    def load(self, files: Sequence[Path], rank: int, step: int) -> None:
         """Take over what any number of ranks saved after `step` steps. Every rank has to call it.
+
+        `files` are those of all ranks, or the one that this rank wrote when there were as many.
 
         Raises TrainingError if a file cannot be read, or parts of a parameter are missing.
         """
@@ -85,10 +92,10 @@ class Partitions:
             moments = {moment: torch.zeros_like(flat) for moment in MOMENTS}
             self._zero.optimizer.state[flat] = moments | {"step": torch.tensor(float(step), device=flat.device)}
         try:
-            self._read(sorted(folder.glob("part-*.safetensors")), rank)
+            self._read(sorted(files), rank)
         except SafetensorError as error:
             raise TrainingError(
-                f"the checkpoint in {folder} cannot be read ({error}); remove it and run again"
+                f"the checkpoint in {files[0].parent} cannot be read ({error}); remove it and run again"
             ) from error
         self._refresh()
 
@@ -123,7 +130,7 @@ class Partitions:
         start = length * torch.distributed.get_rank(self._zero.dp_process_group)
         return Fragment(self._names[id(parameter)], start, min(length, parameter.ds_numel - start), group, at)
 
-    def _read(self, files: list[Path], rank: int) -> None:
+    def _read(self, files: Sequence[Path], rank: int) -> None:
         with ExitStack() as stack:
             opened = [stack.enter_context(safe_open(file, "pt")) for file in files]
             pieces = index_of([list(file.keys()) for file in opened], [file.get_slice for file in opened])
@@ -134,8 +141,9 @@ class Partitions:
                     wanted = fragment.within(held.data)
                     for piece, take, put in overlaps(fragment, pieces.get((kind, fragment.name), [])):
                         wanted[put] = opened[piece.file].get_slice(piece.key)[take].to(wanted.device)
-            if rank < len(opened):
-                torch.set_rng_state(opened[rank].get_tensor(RANDOM))
+            for path, file in zip(files, opened, strict=True):
+                if path.name == part_name(rank):
+                    torch.set_rng_state(file.get_tensor(RANDOM))
 
     def _refresh(self) -> None:
         """Bring the weights that the model computes with in line with those in fp32."""

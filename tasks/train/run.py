@@ -16,17 +16,18 @@ from configs.schema import Experiment
 from model.build import assemble, load
 from model.own_template import template_for
 from model.stages import PLANS, Stage
-from tasks.errors import TrainingError
+from tasks.errors import TrainingError, TrainingStopped
 from tasks.progress import Progress
 from tasks.shards import ShardReader
 from tasks.stages import Built
 from tasks.train.board import Board, Line, Watcher
+from tasks.train.checkpoints import Checkpoints, Place
 from tasks.train.cluster import RaySettings, connect
+from tasks.train.fit import fit, trainer_of
 from tasks.train.job import Job
 from tasks.train.schedule import total_steps
 from tasks.train.seen import plateau, speeds, spikes
 from tasks.train.survey import check, look_at
-from tasks.train.worker import FINAL, train_loop_per_worker
 
 SAMPLES = "samples.jsonl"
 
@@ -44,20 +45,22 @@ def build_checkpoint(
     Raises TooMuchBadInput, DataError for too few samples, NonFiniteLoss, TrainingError when workers fail for good,
     EnvironmentProblem.
     """
+    place = cluster.place(work)
     connect(cluster)
     work.mkdir(parents=True, exist_ok=True)
-    job, found = _prepare(stage, start, shards, experiment, work, progress)
+    job, found = _prepare(stage, start, shards, experiment, work, place, progress)
     final = _fit(job, work, progress, watch)
     shutil.copytree(final / "model", folder / "model")
     told = json.loads((final / "history.json").read_text())
     _write_lines(folder / "metrics.jsonl", told["history"])
     _write_lines(folder / SAMPLES, found)
+    Checkpoints(place, work / "fetched", 1).clear()
     shutil.rmtree(work)
     return _built(job, told, found)
 
 
 def _prepare(
-    stage: Stage, start: Path, shards: Path, experiment: Experiment, work: Path, progress: Progress
+    stage: Stage, start: Path, shards: Path, experiment: Experiment, work: Path, place: Place, progress: Progress
 ) -> tuple[Job, list[dict[str, str]]]:
     train = experiment.train
     job = Job(
@@ -69,6 +72,7 @@ def _prepare(
         survey=work / "survey.npz",
         steps=1,
         deepspeed=json.loads(deepspeed_file(train.deepspeed).read_text(encoding="utf-8")),
+        place=place,
     )
     assembled = (
         assemble(job.start, train.projector.kind, train.projector.feature_layer, train.image_aspect, job.seed)
@@ -90,52 +94,37 @@ def _prepare(
 def _fit(job: Job, work: Path, progress: Progress, watch: Callable[[Line], None]) -> Path:
     """Run the workers to the end. Returns the folder of the finished model.
 
-    A finished fit that was not yet published (killed in between) is found by its marker and not run again: Ray would
-    call the training function once more.
+    A finished fit that was not yet published (killed in between) is found by its marker and not run again.
+    Raises TrainingStopped when the workers were told to stop.
     """
-    run_folder = work / "ray"
-    if done := _finished(run_folder):
+    checkpoints = Checkpoints(job.place, work / "fetched", job.train.keep_checkpoints)
+    if done := checkpoints.finished():
         return done
     import ray
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
 
-    train = job.train
-    board = ray.remote(num_cpus=0)(Board).remote()
-    resources: dict[str, float] = {"CPU": train.cpus_per_worker}
-    if train.gpus_per_worker:
-        resources["GPU"] = train.gpus_per_worker
-    trainer = TorchTrainer(
-        train_loop_per_worker,
-        train_loop_config={"job": job, "board": board},
-        torch_config=TorchConfig(backend="nccl" if train.gpus_per_worker else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=train.workers, use_gpu=bool(train.gpus_per_worker), resources_per_worker=resources
-        ),
-        run_config=RunConfig(
-            name="ray",
-            storage_path=str(work),
-            failure_config=FailureConfig(max_failures=train.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=train.keep_checkpoints),
-        ),
-    )
+    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    trainer = trainer_of(job, work, board)
 
     def receive(line: Line) -> None:
+        if "note" in line:
+            progress.note(str(line["note"]))
+            return
         _show(progress, line)
         watch({name: value for name, value in line.items() if name != "steps"})
 
     with Watcher(board, receive):
         try:
-            trainer.fit()
+            steps = fit(trainer, lambda: board.stop.remote(), progress)
         except Exception as error:
             raise _cause(error) from error
-    if done := _finished(run_folder):
+    if done := checkpoints.finished():
         return done
-    raise TrainingError(f"the workers ended without a finished model; see the logs under {run_folder}")
-
-
-def _finished(run_folder: Path) -> Path | None:
-    return next((marker.parent for marker in sorted(run_folder.glob(f"checkpoint_*/{FINAL}"))), None)
+    if steps is not None and steps < job.steps:
+        raise TrainingStopped(
+            f"{job.stage.value} was told to stop, and kept where it was after step {steps} of {job.steps}; run the "
+            "same command again to go on from there"
+        )
+    raise TrainingError(f"the workers ended without a finished model; see the logs under {work / 'ray'}")
 
 
 def _show(progress: Progress, line: Line) -> None:
@@ -168,6 +157,8 @@ def _built(job: Job, told: dict[str, Any], found: list[dict[str, str]]) -> Built
         "starts": [{"step": step, "workers": workers} for step, workers in told["segments"]],
         "loss_spikes": [*spikes(losses)],
         "loss_plateau": plateau(losses),
+        "checkpoints": len(told["checkpoint_seconds"]),
+        "checkpoint_seconds": round(sum(told["checkpoint_seconds"]), 3),
     }
     counts = {
         "steps": job.steps,

@@ -7,7 +7,6 @@ that neither configuration describes. The number of workers may differ (docs/dec
 from __future__ import annotations
 
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -35,18 +34,15 @@ class State(Frozen):
     """Whole numbers stay whole: after a restart the same lines are written as without one."""
     timings: list[dict[str, float]] = Field(default_factory=list)
 
-    def save(self, folder: Path) -> None:
-        """Write it into a checkpoint's folder."""
-        (folder / FILE).write_text(self.model_dump_json(), encoding="utf-8")
-
     @classmethod
-    def load(cls, folder: Path) -> State:
-        """The state in a checkpoint's folder. Raises TrainingError if it cannot be read."""
+    def parse(cls, text: bytes) -> State:
+        """The state in a checkpoint's file, as `model_dump_json` wrote it. Raises TrainingError if it is none."""
         try:
-            return cls.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
             raise TrainingError(
-                f"the checkpoint in {folder} has no readable {FILE}; remove it and run again"
+                f"the {FILE} of the checkpoint to go on from is not of this version; remove the stage's folder under "
+                "work/ to begin anew"
             ) from error
 
 

@@ -4,44 +4,45 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.train.checkpoints import FINAL, Checkpoints, scratch_at
 from tasks.train.job import Job
 
 if TYPE_CHECKING:
     from model.packed import Row
+    from tasks.train.state import State
     from tasks.train.steps import StepPlan
 
-FINAL = "final"
+def train_loop_per_worker(told: dict[str, Any]) -> int:
+    """Train the stage of `told["job"]`, resuming from its last checkpoint. Lines go to `told["board"]`.
 
-
-def train_loop_per_worker(told: dict[str, Any]) -> None:
-    """Train the stage of `told["job"]`, resuming from the run's last checkpoint. Lines go to `told["board"]`."""
+    Returns the number of steps done: fewer than the job has if the workers were told to stop.
+    """
     import ray.train
     import torch
+
+    from tasks.train.drain import Orders
 
     _quiet()
     context = ray.train.get_context()
     job: Job = told["job"]
-    loop = _Loop(job, context.get_world_rank(), context.get_world_size(), told["board"])
-    torch.manual_seed(job.seed)
     with tempfile.TemporaryDirectory(prefix="llavaflow-") as scratch:
-        first = 0
-        if checkpoint := ray.train.get_checkpoint():
-            with checkpoint.as_directory() as folder:
-                first = loop.restore(Path(folder))
-        loop.run(first, Path(scratch))
+        loop = _Loop(job, context.get_world_rank(), context.get_world_size(), told["board"], Path(scratch))
+        torch.manual_seed(job.seed)
+        with Orders(told["board"]) if loop.rank == 0 else nullcontext():
+            return loop.run(loop.restore())
 
 
 class _Loop:
     """The loop's parts. Its whole data state is the step; everything else is model and optimizer."""
 
-    def __init__(self, job: Job, rank: int, ranks: int, board: Any) -> None:
+    def __init__(self, job: Job, rank: int, ranks: int, board: Any, scratch: Path) -> None:
         from model.build import assemble, load
         from model.order import StepOrder
         from model.own_template import template_for
@@ -49,7 +50,7 @@ class _Loop:
         from model.stages import Stage, freeze_for
         from tasks.shards import ShardReader
         from tasks.train.engine import Engine, deepspeed_settings
-        from tasks.train.partitions import Partitions
+        from tasks.train.keeping import Keeper
         from tasks.train.state import identity_of
         from tasks.train.steps import Planner, RowReader
         from tasks.train.survey import Survey
@@ -59,8 +60,6 @@ class _Loop:
         self.timings: list[dict[str, float]] = []
         self.segments: list[tuple[int, int]] = []
         self.identity = identity_of(job)
-        self.kept = time.monotonic()
-        """When the last checkpoint was made, or training began."""
         train, config = job.train, job.config
         self.assembled = (
             assemble(job.start, train.projector.kind, train.projector.feature_layer, train.image_aspect, job.seed)
@@ -70,7 +69,10 @@ class _Loop:
         freeze_for(self.assembled.llava, job.stage)
         settings = deepspeed_settings(job.deepspeed, config, train.precision, ranks)
         self.engine = Engine(PackedLlava(self.assembled.llava), config, job.steps, settings)
-        self.partitions = Partitions(self.engine.deepspeed)
+        self.scratch, self.checkpoints = scratch, Checkpoints(job.place, scratch, train.keep_checkpoints)
+        self.keeper = Keeper(
+            self.engine, self.checkpoints, scratch_at(job.place, scratch), rank, config, self.note
+        )
         survey = Survey.load(job.survey)
         order = StepOrder(job.seed, len(survey.numbers), config.batch)
         self.planner = Planner(survey, order, rank, ranks, config.row_tokens)
@@ -78,21 +80,19 @@ class _Loop:
         reader = ShardReader(job.shards, job.stage_samples)
         self.rows = RowReader(reader, survey, tokenizer, self.assembled, config.max_length)
 
-    def restore(self, folder: Path) -> int:
-        """Load engine, history and step from a checkpoint folder. Returns the step to go on with.
+    def restore(self) -> int:
+        """Load engine, history and step of the last checkpoint. Returns the step to go on with.
 
-        Raises TrainingError for a checkpoint that is not whole, or of other settings, samples or library versions.
+        Raises TrainingError for a checkpoint of other settings, samples or library versions.
         """
-        from tasks.train.state import State, check
-
-        state = State.load(folder)
-        check(state.identity, self.identity)
-        self.partitions.load(folder, self.rank, state.step)
+        state = self.keeper.restore(self.identity)
+        if state is None:
+            return 0
         self.history, self.timings, self.segments = state.history, state.timings, state.segments
         return state.step
 
-    def run(self, first: int, scratch: Path) -> None:
-        """Steps `first` .. the last; checkpoints on the way, the finished model at the end."""
+    def run(self, first: int) -> int:
+        """Steps `first` .. the last; checkpoints on the way, the finished model at the end. Returns the steps done."""
         from tasks.train.steps import read_ahead
 
         self.segments = [*self.segments, (first, self.ranks)]
@@ -100,19 +100,25 @@ class _Loop:
         asked = time.perf_counter()
         for plan, rows in read_ahead(first, self.job.steps, self.planner.plan, self.rows.rows):
             waited = time.perf_counter() - asked
-            self._step(plan, rows, waited)
+            heard = self._step(plan, rows, waited)
             done = plan.step + 1
-            if done < self.job.steps and self._due(done):
-                self._checkpoint(done, scratch / f"step-{done}")
+            if done < self.job.steps:
+                if heard[1]:
+                    self.keeper.keep_and_wait(self._state(done))
+                    self.note(f"told to stop: kept where it is, after step {done} of {self.job.steps}")
+                    return done
+                if self.keeper.due(done, heard):
+                    self.keeper.keep(self._state(done))
             asked = time.perf_counter()
-        self._finish(scratch / FINAL)
+        self._finish(self.scratch / FINAL)
+        return self.job.steps
 
-    def _step(self, plan: StepPlan, rows: Sequence[Row], waited: float) -> None:
+    def _step(self, plan: StepPlan, rows: Sequence[Row], waited: float) -> tuple[float, ...]:
         from tasks.errors import NonFiniteLoss
 
         config, started = self.job.config, time.perf_counter()
         try:
-            result = self.engine.step(plan.step, rows, plan.supervised)
+            result = self.engine.step(plan.step, rows, plan.supervised, self.keeper.said())
         except NonFiniteLoss as error:
             keys = ", ".join(self.rows.keys_of(self.planner.order.step(plan.step)))
             raise NonFiniteLoss(f"{error}; its samples: {keys}") from error
@@ -138,6 +144,7 @@ class _Loop:
         )
         if self.rank == 0 and (done % config.log_every == 0 or done in (1, self.job.steps)):
             self.tell()
+        return result.heard
 
     def tell(self) -> None:
         """Put a line on the board."""
@@ -147,43 +154,33 @@ class _Loop:
         seen = speeds(self.history[-recent:], self.timings[-recent:])
         self.board.put.remote({**self.history[-1], "steps": self.job.steps, **seen})
 
-    def _due(self, done: int) -> bool:
-        """Whether to make a checkpoint now. Every rank has to ask: their clocks differ, and all must do the same."""
-        config = self.job.config
-        if done % config.checkpoint_every == 0:
-            return True
-        if config.checkpoint_minutes is None:
-            return False
-        old = time.monotonic() - self.kept > config.checkpoint_minutes * 60
-        return self.engine.any_rank(self.rank == 0 and old)
+    def note(self, message: str) -> None:
+        """Put a sentence on the board, for the log; the first rank's, or one of trouble."""
+        if self.rank == 0 or "could not" in message or "failed" in message:
+            self.board.put.remote({"note": message})
 
-    def _checkpoint(self, step: int, folder: Path) -> None:
-        import ray.train
-
+    def _state(self, step: int) -> State:
         from tasks.train.state import State
 
-        folder.mkdir(parents=True)
-        self.partitions.save(folder, self.rank)
-        if self.rank == 0:
-            State(
-                step=step, identity=self.identity, segments=self.segments, history=self.history, timings=self.timings
-            ).save(folder)
-        ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
-        shutil.rmtree(folder)
-        self.kept = time.monotonic()
+        # Copies: it is written while further steps are added.
+        return State(
+            step=step, identity=self.identity, segments=self.segments, history=[*self.history],
+            timings=[*self.timings],
+        )
 
     def _finish(self, folder: Path) -> None:
         """Rank 0 hands over the finished model, in the precision it was trained in."""
-        import ray.train
-
         folder.mkdir(parents=True)
         weights = self.engine.weights()
+        self.keeper.wait()
         if self.rank == 0:
             self.assembled.save(folder / "model", self.chat_template, weights)
-            told = {"history": self.history, "timings": self.timings, "segments": self.segments}
+            told = {
+                "history": self.history, "timings": self.timings, "segments": self.segments,
+                "checkpoint_seconds": self.keeper.seconds, "checkpoint_bytes": self.keeper.bytes,
+            }
             (folder / "history.json").write_text(json.dumps(told))
-            (folder / FINAL).touch()
-        ray.train.report({"step": self.job.steps}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
+            self.checkpoints.finish(folder)
 
     @property
     def chat_template(self) -> Any:

@@ -133,7 +133,8 @@ def run(base: Path, out: Path, case: Case, rank: int, ranks: int) -> dict[str, A
     first = 0
     if "load" in case:
         first = SAVE_AT
-        Partitions(engine.deepspeed).load(out / f"{case['load']}.checkpoint", rank, first)
+        files = sorted((out / f"{case['load']}.checkpoint").glob("part-*"))
+        Partitions(engine.deepspeed).load(files, rank, first)
     losses = []
     for step, samples in list(enumerate(steps_of(made, case["arrangement"])))[first : case.get("save_at")]:
         rows = spread([len(encoded.ids) for encoded, _ in samples], ranks, case["row_tokens"])[rank]

@@ -10,8 +10,9 @@ import pytest
 from configs.load import load_experiment
 from model.stages import Stage
 from tasks.errors import TrainingError
+from tasks.train.checkpoints import Place
 from tasks.train.job import Job
-from tasks.train.state import FILE, State, check, identity_of
+from tasks.train.state import State, check, identity_of
 from tasks.train.survey import Survey
 
 
@@ -19,7 +20,7 @@ def job(folder: Path, *overrides: str, samples: int = 5) -> Job:
     survey = folder / f"survey-{samples}.npz"
     Survey(np.arange(samples), np.full(samples, 9), np.full(samples, 3)).save(survey)
     train = load_experiment("shapes", overrides).train
-    return Job(Stage.ALIGN, train, 0, folder, folder, survey, 10, {})
+    return Job(Stage.ALIGN, train, 0, folder, folder, survey, 10, {}, Place(str(folder)))
 
 
 def test_a_checkpoint_of_the_same_job_is_accepted_whatever_shapes_no_result(tmp_path: Path) -> None:
@@ -50,21 +51,18 @@ def test_a_checkpoint_of_another_library_version_is_refused_by_name(tmp_path: Pa
         check(wanted | {"torch": "0.1"}, wanted)
 
 
-def test_a_state_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+def test_a_state_comes_back_as_it_was_saved() -> None:
     state = State(step=3, identity={"a": "b"}, segments=[(0, 2)], history=[{"loss": 0.1}], timings=[{"seconds": 1.0}])
-    state.save(tmp_path)
-    assert State.load(tmp_path) == state
+    assert State.parse(state.model_dump_json().encode()) == state
 
 
-def test_whole_numbers_of_the_history_stay_whole(tmp_path: Path) -> None:
+def test_whole_numbers_of_the_history_stay_whole() -> None:
     line: dict[str, int | float] = {"step": 3, "loss": 0.1, "lr": 1.0}
-    State(step=3, identity={}, history=[line]).save(tmp_path)
-    assert json.dumps(State.load(tmp_path).history) == json.dumps([line])
+    state = State(step=3, identity={}, history=[line])
+    assert json.dumps(State.parse(state.model_dump_json().encode()).history) == json.dumps([line])
 
 
-@pytest.mark.parametrize("text", [None, "{", "{}"])
-def test_a_state_that_cannot_be_read_is_told_with_the_remedy(tmp_path: Path, text: str | None) -> None:
-    if text is not None:
-        (tmp_path / FILE).write_text(text)
-    with pytest.raises(TrainingError, match="remove it and run again"):
-        State.load(tmp_path)
+@pytest.mark.parametrize("text", [b"", b"{", b"{}"])
+def test_a_state_that_cannot_be_read_is_told_with_the_remedy(text: bytes) -> None:
+    with pytest.raises(TrainingError, match="remove the stage's folder under work/"):
+        State.parse(text)
