@@ -414,6 +414,20 @@ class ProjectorConfig(Knobs):
     feature_layer: int = -2
 
 
+class LoraConfig(Knobs):
+    """Low-rank adapters in the language model, whose own weights are frozen; the projector trains in full beside it."""
+
+    r: PositiveInt = 128
+    alpha: PositiveFloat = 256.0
+    """What an adapter adds is multiplied by alpha / r."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
+    """On what adapters read. Above 0, what is dropped depends on how samples are packed and spread over workers."""
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    """Linear layers of the language model by the last part of their names (q_proj, v_proj), or all of them."""
+    stages: tuple[Literal["instruct", "task"], ...] = ("instruct", "task")
+    """Stages that train adapters in place of the language model."""
+
+
 CADENCE = {"row_tokens", "checkpoint_every", "checkpoint_minutes", "log_every"}
 """Fields of a training stage that do not shape its result."""
 SAFETY = {
@@ -428,6 +442,8 @@ class TrainConfig(Knobs):
     stages: Stages
     template: str = "v1"
     projector: ProjectorConfig = ProjectorConfig()
+    lora: LoraConfig | None = None
+    """Null: the language model is trained in full."""
     workers: PositiveInt = 2
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0

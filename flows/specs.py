@@ -64,8 +64,8 @@ CODE: dict[str, tuple[str, ...]] = {
         "model/templates.py", "model/tokenize.py", "model/towers.py",
     ),
     "train": (
-        "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/order.py", "model/packed.py",
-        "model/packing.py", "model/records.py", "model/stages.py",
+        "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/lora.py", "model/order.py",
+        "model/packed.py", "model/packing.py", "model/records.py", "model/stages.py",
     ),
     "evaluate": (
         "tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode", "model/sampling.py", *RECORDS,
@@ -165,13 +165,13 @@ class Specs:
 
     def align(self, base: BaseModels, shards: ShardSet) -> StageSpec[Checkpoint]:
         """The checkpoint whose projector reads images."""
-        config = self._training(self.experiment.train.stages.align)
+        config = self._training("align", self.experiment.train.stages.align)
         parents = {"base": base, "shard": shards}
         return StageSpec("align", Checkpoint, self._training_code(), config, parents, ELASTIC)
 
     def instruct(self, aligned: Checkpoint, shards: ShardSet) -> StageSpec[Checkpoint]:
         """The checkpoint that answers."""
-        config = self._training(self.experiment.train.stages.instruct)
+        config = self._training("instruct", self.experiment.train.stages.instruct)
         parents = {"align": aligned, "shard": shards}
         return StageSpec("instruct", Checkpoint, self._training_code(), config, parents, ELASTIC)
 
@@ -220,12 +220,14 @@ class Specs:
             for test_set in sets
         }
 
-    def _training(self, stage: StageConfig) -> JsonValue:
+    def _training(self, name: str, stage: StageConfig) -> JsonValue:
         """What a stage of training reads. The other stage's part is not in it: each is rebuilt for its own sake.
 
         The number of workers stays in: sums in bf16 differ with it. The work folder's name leaves it out (ELASTIC).
         """
-        train = self.experiment.train.model_dump(mode="json", exclude={"stages", *SAFETY})
+        lora = self.experiment.train.lora
+        others = {"lora"} if lora is not None and name not in lora.stages else set()
+        train = self.experiment.train.model_dump(mode="json", exclude={"stages", *others, *SAFETY})
         return {"seed": self.experiment.seed, "train": train, "stage": stage.model_dump(mode="json", exclude=CADENCE)}
 
     def _training_code(self) -> tuple[str, ...]:

@@ -130,6 +130,8 @@ class Checkpoint(Artifact):
     metrics.jsonl   one {"step", "loss", "lr", "projector_lr", "grad_norm", "tokens", ...} a line; times, which differ
                     from run to run, are in the facts: step_seconds, tokens_per_second, waiting_share, ...
     samples.jsonl   quarantined or truncated samples, with reasons
+    adapter/        where the stage trained adapters: these and the projector, for peft, on what the stage started from;
+                    model/ has them merged in
 
     A champion fetched out of the registry to be evaluated anew (stage `champion`) has model/ alone.
     """

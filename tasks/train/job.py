@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.schema import StageConfig, TrainConfig
+from configs.schema import LoraConfig, StageConfig, TrainConfig
 from model.stages import PLANS, Stage
 
 
@@ -28,6 +28,12 @@ class Job:
     def config(self) -> StageConfig:
         """The stage's part of the configuration."""
         return stage_config(self.train, self.stage)
+
+    @property
+    def lora(self) -> LoraConfig | None:
+        """The adapters of the stage; None where it trains no adapters."""
+        lora = self.train.lora
+        return lora if lora is not None and self.stage.value in lora.stages else None
 
     @property
     def stage_samples(self) -> str:

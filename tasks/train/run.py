@@ -49,6 +49,8 @@ def build_checkpoint(
     job, found = _prepare(stage, start, shards, experiment, work, progress)
     final = _fit(job, work, progress, watch)
     shutil.copytree(final / "model", folder / "model")
+    if job.lora is not None:
+        shutil.copytree(final / "adapter", folder / "adapter")
     told = json.loads((final / "history.json").read_text())
     _write_lines(folder / "metrics.jsonl", told["history"])
     _write_lines(folder / SAMPLES, found)

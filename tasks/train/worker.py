@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tasks.train.job import Job
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from model.packed import Row
     from tasks.train.steps import StepPlan
 
@@ -43,6 +45,7 @@ class _Loop:
 
     def __init__(self, job: Job, rank: int, ranks: int, board: Any) -> None:
         from model.build import assemble, load
+        from model.lora import Adapter, adapt
         from model.order import StepOrder
         from model.own_template import template_for
         from model.packed import PackedLlava
@@ -68,6 +71,9 @@ class _Loop:
             else load(job.start)
         )
         freeze_for(self.assembled.llava, job.stage)
+        self.adapter = Adapter(**job.lora.model_dump(exclude={"stages"})) if job.lora else None
+        if self.adapter is not None:
+            adapt(self.assembled.llava, self.adapter, job.seed)
         settings = deepspeed_settings(job.deepspeed, config, train.precision, ranks)
         self.engine = Engine(PackedLlava(self.assembled.llava), config, job.steps, settings)
         self.partitions = Partitions(self.engine.deepspeed)
@@ -108,9 +114,14 @@ class _Loop:
         self._finish(scratch / FINAL)
 
     def _step(self, plan: StepPlan, rows: Sequence[Row], waited: float) -> None:
+        import torch
+
         from tasks.errors import NonFiniteLoss
 
         config, started = self.job.config, time.perf_counter()
+        if self.adapter is not None:
+            # What adapters drop is then the same after a restart, on any device.
+            torch.manual_seed((self.job.seed * 1_000_003 + plan.step) * self.ranks + self.rank)
         try:
             result = self.engine.step(plan.step, rows, plan.supervised)
         except NonFiniteLoss as error:
@@ -178,12 +189,22 @@ class _Loop:
 
         folder.mkdir(parents=True)
         weights = self.engine.weights()
-        if self.rank == 0:
-            self.assembled.save(folder / "model", self.chat_template, weights)
+        if weights is not None:
+            self._save(folder, weights)
             told = {"history": self.history, "timings": self.timings, "segments": self.segments}
             (folder / "history.json").write_text(json.dumps(told))
             (folder / FINAL).touch()
         ray.train.report({"step": self.job.steps}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
+
+    def _save(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        """The model, adapters merged into it and written beside it."""
+        from model.lora import merged, save_adapter, unwrap
+
+        if self.adapter is None:
+            return self.assembled.save(folder / "model", self.chat_template, weights)
+        unwrap(self.assembled.llava)
+        self.assembled.save(folder / "model", self.chat_template, merged(weights, self.adapter))
+        save_adapter(folder / "adapter", self.assembled.llava, weights, self.adapter)
 
     @property
     def chat_template(self) -> Any:
