@@ -373,6 +373,26 @@ class BaseConfig(Knobs):
 # ---------------------------------------------------------------------------------------------------- training
 
 
+class MixtureSource(Knobs):
+    """A shard set in the mixture of a stage, and how much of it an epoch takes: a weight, epochs, or samples."""
+
+    name: Annotated[str, Field(pattern="^[a-z0-9_-]+$")]
+    shards: str | None = None
+    """Null: those of this experiment. Else the folder or s3:// address of a ShardSet, or its digest in the store."""
+    weight: PositiveFloat | None = None
+    """Its part of an epoch beside the other weights; an epoch is then as long as all usable samples together."""
+    epochs: PositiveFloat | None = None
+    """How often an epoch of the mixture takes each of its samples; 0.5: every other one, the rest in the next epoch."""
+    samples: PositiveInt | None = None
+    """How many of its samples an epoch of the mixture takes."""
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        if sum(measure is not None for measure in (self.weight, self.epochs, self.samples)) != 1:
+            raise ValueError(f"source {self.name} needs exactly one of weight, epochs and samples")
+        return self
+
+
 class StageConfig(Knobs):
     """One training stage. `samples` per step is global: the number of workers never changes it."""
 
@@ -398,6 +418,16 @@ class StageConfig(Knobs):
     checkpoint_minutes: PositiveFloat | None = 10.0
     """A checkpoint is made, too, when the last one is this old; null for steps alone."""
     log_every: PositiveInt = 10
+    mixture: tuple[MixtureSource, ...] = ()
+    """Shard sets to train on, mixed; none: those of this experiment alone."""
+
+    @model_validator(mode="after")
+    def _mixture_agrees(self) -> Self:
+        if len({source.name for source in self.mixture}) < len(self.mixture):
+            raise ValueError("two sources of the mixture have the same name")
+        if len({source.weight is None for source in self.mixture}) > 1:
+            raise ValueError("give weights to all sources of the mixture, or epochs or samples to each")
+        return self
 
 
 class Stages(Knobs):

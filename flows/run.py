@@ -28,12 +28,13 @@ from configs.settings import Settings
 from flows.desk import desk_of
 from flows.environment import prepare_environment
 from flows.logs import written_to
+from flows.mixtures import fetched
 from flows.outcome import Ending, Outcome, StageRecord, record_of
 from flows.progress_display import Display, Lines, Nowhere
 from flows.shown import ShownProgress, ShownStep
 from flows.specs import Specs
 from flows.tracked import Tracked
-from tasks.artifacts import Artifact, Descriptor, digest_of
+from tasks.artifacts import Artifact, Descriptor, ShardSet, digest_of
 from tasks.chat import Role, make_client
 from tasks.chat_silent import SilentClient
 from tasks.code import CodeState, code_state
@@ -170,7 +171,9 @@ class Run:
             )
 
     def local(self, artifact: Artifact) -> Path:
-        """See `StageRun`."""
+        """See `StageRun`. What no stage of this run has looked at is verified first, wherever it lies."""
+        if isinstance(artifact, ShardSet) and all(record.uri != artifact.uri for record in self.records.values()):
+            return fetched(artifact, self.settings)
         return self.store.local(artifact)
 
     def work(self, spec: StageSpec[Descriptor]) -> Path:

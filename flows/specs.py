@@ -27,6 +27,7 @@ from configs.schema import (
     StageConfig,
 )
 from configs.settings import Settings
+from flows.mixtures import others_of
 from flows.roots import (
     check_places,
     fingerprint,
@@ -104,6 +105,9 @@ NOT_OF_EVALUATION: dict[str, Any] = {
 """Fields of an evaluation that shape no result: where sets lie, as they have fingerprints, and how endpoints are
 handled."""
 
+WHERE_SHARDS_LIE: dict[str, Any] = {"mixture": {"__all__": {"shards"}}}
+"""Of a training stage: the shards themselves are its parents."""
+
 ELASTIC = ("train.workers",)
 """What may change between a crash and the next start (docs/decisions/0010-workers-may-change.md)."""
 
@@ -166,14 +170,19 @@ class Specs:
     def align(self, base: BaseModels, shards: ShardSet) -> StageSpec[Checkpoint]:
         """The checkpoint whose projector reads images."""
         config = self._training("align", self.experiment.train.stages.align)
-        parents = {"base": base, "shard": shards}
+        parents = {"base": base, "shard": shards, **self.mixed("align")}
         return StageSpec("align", Checkpoint, self._training_code(), config, parents, ELASTIC)
 
     def instruct(self, aligned: Checkpoint, shards: ShardSet) -> StageSpec[Checkpoint]:
         """The checkpoint that answers."""
         config = self._training("instruct", self.experiment.train.stages.instruct)
-        parents = {"align": aligned, "shard": shards}
+        parents = {"align": aligned, "shard": shards, **self.mixed("instruct")}
         return StageSpec("instruct", Checkpoint, self._training_code(), config, parents, ELASTIC)
+
+    def mixed(self, stage: str) -> dict[str, ShardSet]:
+        """Shard sets that a stage mixes with those of this experiment, as parents: their digests are in its key."""
+        config: StageConfig = getattr(self.experiment.train.stages, stage)
+        return {f"mixture {name}": shards for name, shards in others_of(config, self.settings).items()}
 
     def evaluate(self, instructed: Checkpoint, images: ImageSet) -> StageSpec[EvalReport]:
         """What the benchmarks say of the checkpoint."""
@@ -228,7 +237,8 @@ class Specs:
         lora = self.experiment.train.lora
         others = {"lora"} if lora is not None and name not in lora.stages else set()
         train = self.experiment.train.model_dump(mode="json", exclude={"stages", *others, *SAFETY})
-        return {"seed": self.experiment.seed, "train": train, "stage": stage.model_dump(mode="json", exclude=CADENCE)}
+        own = stage.model_dump(mode="json", exclude=dict.fromkeys(CADENCE, True) | WHERE_SHARDS_LIE)
+        return {"seed": self.experiment.seed, "train": train, "stage": own}
 
     def _training_code(self) -> tuple[str, ...]:
         return (*CODE["train"], f"configs/deepspeed/{self.experiment.train.deepspeed}.json")

@@ -24,7 +24,7 @@ from model.stages import LANGUAGE, PROJECTOR, part_of
 
 ADAPTER = "default"
 """peft's name for an adapter that is given none."""
-ALL_LINEAR = "all-linear"
+ALL_LINEAR: Literal["all-linear"] = "all-linear"
 INSIDE = f"model.{LANGUAGE}."
 """What the names of the language model's modules begin with; `lm_head` is beside it and gets no adapter."""
 OURS, FACTORS = f".{ADAPTER}.weight", (".lora_A", ".lora_B")

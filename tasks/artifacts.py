@@ -101,12 +101,14 @@ class ShardSet(Artifact):
 
     align/shard-0010.tar ...       members key.jpg (or .png) and key.json (a `model.records.Sample`); a shard is named
                                    by its place among the hashes of images (`tasks.shard.partition`)
-    instruct/shard-011.tar ...     text-only samples have no image member
+    instruct/shard-011.tar ...     text-only samples have no image member; those of several images have key.1.jpg,
+                                   key.2.jpg ... beside key.jpg
     held_out/align/, held_out/instruct/
-                                   shards of samples that no stage trains on; an image's samples never straddle
+                                   shards of samples that no stage trains on: all those of an image that is held out
     index/align.jsonl, index/instruct.jsonl, index/held_out_align.jsonl, index/held_out_instruct.jsonl
                                    one {"key", "shard", "json": [offset, size, sha256], "image": the same or null} a
-                                   line, in shard order: random access without reading a tar from its start
+                                   line ("more": a list of further images), in shard order: random access without
+                                   reading a tar from its start
     shards.jsonl                   one `tasks.shards.ShardEntry` a line
     """
 

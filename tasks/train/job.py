@@ -19,7 +19,8 @@ class Job:
     seed: int
     start: Path
     """A BaseModels folder to assemble (align), or a model folder to go on with."""
-    shards: Path
+    folders: dict[str, Path]
+    """Folders of ShardSets by their names in the stage's mixture; without a mixture the one it has, nameless."""
     survey: Path
     steps: int
     deepspeed: dict[str, Any]

@@ -14,6 +14,9 @@ from tasks.progress import Progress
 from tasks.stages import Built, StageSpec
 from tasks.train.cluster import RaySettings
 
+MIXED = "mixture "
+"""What the names of a stage's parents begin with that it mixes with its own shards."""
+
 
 def title() -> str:
     """"align: 100 steps"."""
@@ -28,6 +31,9 @@ def train(
     run: StageRun, spec: StageSpec[Checkpoint], start: BaseModels | Checkpoint, shards: ShardSet, cluster: RaySettings
 ) -> Checkpoint:
     """The checkpoint of one training stage; the spec's name says which."""
+    others = {
+        name.removeprefix(MIXED): parent for name, parent in spec.parents.items() if name.startswith(MIXED)
+    }
 
     def build(folder: Path, progress: Progress) -> Built:
         from model.stages import Stage
@@ -39,6 +45,7 @@ def train(
             return build_checkpoint(
                 folder, Stage(spec.name), run.local(start), run.local(shards), run.experiment, work, cluster, progress,
                 lambda figures: run.figures(spec.name, figures),
+                {name: run.local(other) for name, other in others.items()},
             )
 
     return run.make(spec, build)

@@ -46,12 +46,11 @@ class _Loop:
     def __init__(self, job: Job, rank: int, ranks: int, board: Any) -> None:
         from model.build import assemble, load
         from model.lora import Adapter, adapt
-        from model.order import StepOrder
         from model.own_template import template_for
         from model.packed import PackedLlava
         from model.stages import Stage, freeze_for
-        from tasks.shards import ShardReader
         from tasks.train.engine import Engine, deepspeed_settings
+        from tasks.train.mixture import Sources, order_of
         from tasks.train.partitions import Partitions
         from tasks.train.state import identity_of
         from tasks.train.steps import Planner, RowReader
@@ -78,10 +77,10 @@ class _Loop:
         self.engine = Engine(PackedLlava(self.assembled.llava), config, job.steps, settings)
         self.partitions = Partitions(self.engine.deepspeed)
         survey = Survey.load(job.survey)
-        order = StepOrder(job.seed, len(survey.numbers), config.batch)
+        reader = Sources(job.folders, job.stage_samples)
+        order = order_of(job.seed, config.mixture, reader.usable(survey.numbers), config.batch)
         self.planner = Planner(survey, order, rank, ranks, config.row_tokens)
         tokenizer = self.assembled.conversations(template_for(job.template, self.assembled.tokenizer))
-        reader = ShardReader(job.shards, job.stage_samples)
         self.rows = RowReader(reader, survey, tokenizer, self.assembled, config.max_length)
 
     def restore(self, folder: Path) -> int:

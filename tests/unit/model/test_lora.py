@@ -60,8 +60,9 @@ def learnt(assembled: Assembled) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in assembled.llava.state_dict().items()}
 
 
-def logits(llava: LlavaForConditionalGeneration, assembled: Assembled) -> Tensor:
+def logits(llava: object, assembled: Assembled) -> Tensor:
     """Of the first sample, by the plain forward pass."""
+    assert isinstance(llava, LlavaForConditionalGeneration)
     llava.eval()
     llava.model.language_model.config._attn_implementation = "sdpa"
     packed = row(assembled)
