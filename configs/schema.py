@@ -418,6 +418,8 @@ class StageConfig(Knobs):
     checkpoint_minutes: PositiveFloat | None = 10.0
     """A checkpoint is made, too, when the last one is this old; null for steps alone."""
     log_every: PositiveInt = 10
+    sample_every: PositiveInt | None = None
+    """After so many steps, and at the end, a few held-out samples are answered; null: they never are."""
     mixture: tuple[MixtureSource, ...] = ()
     """Shard sets to train on, mixed; none: those of this experiment alone."""
 

@@ -59,7 +59,7 @@ _CURRENT: ContextVar[Run | None] = ContextVar("run", default=None)
 @contextmanager
 def open_run(
     experiment: str, overrides: Sequence[str] = (), tag: str = "", display: Display | None = None,
-    verbose: bool = False,
+    verbose: bool = False, profile: bool = False,
 ) -> Iterator[Run]:
     """A run of an experiment; the one that is open already where there is one.
 
@@ -71,7 +71,7 @@ def open_run(
     settings = Settings()
     loaded = load_experiment(experiment, overrides)
     prepare_environment(settings)
-    with Run(loaded, settings, tag, display or Nowhere(), verbose) as run:
+    with Run(loaded, settings, tag, display or Nowhere(), verbose, profile) as run:
         token = _CURRENT.set(run)
         try:
             yield run
@@ -83,7 +83,8 @@ class Run:
     """See the module. Stages know it as `tasks.making.StageRun`."""
 
     def __init__(
-        self, experiment: Experiment, settings: Settings, tag: str, display: Display, verbose: bool = False
+        self, experiment: Experiment, settings: Settings, tag: str, display: Display, verbose: bool = False,
+        profile: bool = False,
     ) -> None:
         self.experiment, self.settings, self.tag, self.display = experiment, settings, tag, display
         self.verbose = verbose
@@ -93,6 +94,8 @@ class Run:
         self.home = settings.home()
         self.folder = new_folder(self.home, experiment, self.started)
         self.id = self.folder.name
+        self.profile = self.folder / "profile" if profile else None
+        """See `StageRun`."""
         self.specs = Specs(experiment, settings)
         self.store = store_of(settings)
         self.records: dict[str, StageRecord] = {}

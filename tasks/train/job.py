@@ -24,6 +24,8 @@ class Job:
     survey: Path
     steps: int
     deepspeed: dict[str, Any]
+    profile: bool = False
+    """Look at a few steps closely (`tasks.train.profile`)."""
 
     @property
     def config(self) -> StageConfig:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from tasks.train.board import Board, Line, Watcher
 from tasks.train.cluster import RaySettings, connect
 from tasks.train.job import Job, stage_config
 from tasks.train.mixture import Sources, folders_of, order_of, told_of
+from tasks.train.profile import FOLDER, TABLE
 from tasks.train.schedule import total_steps
 from tasks.train.seen import plateau, speeds, spikes
 from tasks.train.survey import check, check_sources, look_at
+from tasks.train.watched import LINES, PICTURES
 from tasks.train.worker import FINAL, train_loop_per_worker
 
 SAMPLES = "samples.jsonl"
@@ -34,13 +37,15 @@ SAMPLES = "samples.jsonl"
 def build_checkpoint(
     folder: Path, stage: Stage, start: Path, shards: Path, experiment: Experiment, work: Path, cluster: RaySettings,
     progress: Progress, watch: Callable[[Line], None] = lambda line: None, others: Mapping[str, Path] | None = None,
+    profile: Path | None = None,
 ) -> Built:
     """Train one stage and write the checkpoint that `tasks.artifacts.Checkpoint` describes.
 
     `start` is the folder of a BaseModels (align) or of the Checkpoint to go on from. `work` outlives a crash: called
     again with the same one, training goes on from its last checkpoint, on as many workers as there are now. It is
     removed when all is done. `watch` gets the figures of a step while training runs, times among them. `others` are the
-    ShardSets that the stage mixes with its own, by their names in its mixture.
+    ShardSets that the stage mixes with its own, by their names in its mixture; `profile` is a folder for a trace of a
+    few steps and a table of where their time goes.
 
     Raises TooMuchBadInput, DataError for too few samples, NonFiniteLoss, TrainingError when workers fail for good,
     EnvironmentProblem.
@@ -49,13 +54,19 @@ def build_checkpoint(
     work.mkdir(parents=True, exist_ok=True)
     folders = folders_of(stage_config(experiment.train, stage).mixture, shards, others or {})
     job, found, mixed = _prepare(stage, start, folders, experiment, work, progress)
-    final = _fit(job, work, progress, watch)
+    final = _fit(replace(job, profile=profile is not None), work, progress, watch)
     shutil.copytree(final / "model", folder / "model")
     if job.lora is not None:
         shutil.copytree(final / "adapter", folder / "adapter")
     told = json.loads((final / "history.json").read_text())
     _write_lines(folder / "metrics.jsonl", told["history"])
     _write_lines(folder / SAMPLES, found)
+    if told["answers"]:
+        _write_lines(folder / LINES, told["answers"])
+        shutil.copytree(final / PICTURES, folder / PICTURES)
+    if profile is not None and (final / FOLDER).is_dir():
+        shutil.copytree(final / FOLDER, profile, dirs_exist_ok=True)
+        progress.note(f"where the time of a step goes: {profile / TABLE}")
     shutil.rmtree(work)
     return _built(job, told, found, mixed)
 
@@ -92,7 +103,7 @@ def _prepare(
     mixture = job.config.mixture
     order = order_of(job.seed, mixture, usable, job.config.batch)
     steps = total_steps(job.config, order.samples)
-    return Job(**{**vars(job), "steps": steps}), found.lines, told_of(mixture, usable, order, steps)
+    return replace(job, steps=steps), found.lines, told_of(mixture, usable, order, steps)
 
 
 def _fit(job: Job, work: Path, progress: Progress, watch: Callable[[Line], None]) -> Path:

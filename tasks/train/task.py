@@ -46,6 +46,7 @@ def train(
                 folder, Stage(spec.name), run.local(start), run.local(shards), run.experiment, work, cluster, progress,
                 lambda figures: run.figures(spec.name, figures),
                 {name: run.local(other) for name, other in others.items()},
+                run.profile / spec.name if run.profile else None,
             )
 
     return run.make(spec, build)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from model.packed import Row
+    from tasks.train.profile import Profiled
     from tasks.train.steps import StepPlan
 
 FINAL = "final"
@@ -55,11 +57,14 @@ class _Loop:
         from tasks.train.state import identity_of
         from tasks.train.steps import Planner, RowReader
         from tasks.train.survey import Survey
+        from tasks.train.watched import Watched
 
         self.job, self.rank, self.ranks, self.board = job, rank, ranks, board
         self.history: list[dict[str, int | float]] = []
         self.timings: list[dict[str, float]] = []
         self.segments: list[tuple[int, int]] = []
+        self.answers: list[dict[str, str | int | None]] = []
+        self.profiled: Profiled | None = None
         self.identity = identity_of(job)
         self.kept = time.monotonic()
         """When the last checkpoint was made, or training began."""
@@ -82,6 +87,10 @@ class _Loop:
         self.planner = Planner(survey, order, rank, ranks, config.row_tokens)
         tokenizer = self.assembled.conversations(template_for(job.template, self.assembled.tokenizer))
         self.rows = RowReader(reader, survey, tokenizer, self.assembled, config.max_length)
+        self.watched: Watched | None = None
+        if config.sample_every:
+            own = next(iter(job.folders.values()))
+            self.watched = Watched(own, job.stage_samples, tokenizer, self.assembled, config.max_length)
 
     def restore(self, folder: Path) -> int:
         """Load engine, history and step from a checkpoint folder. Returns the step to go on with.
@@ -94,19 +103,25 @@ class _Loop:
         check(state.identity, self.identity)
         self.partitions.load(folder, self.rank, state.step)
         self.history, self.timings, self.segments = state.history, state.timings, state.segments
+        self.answers = state.answers
         return state.step
 
     def run(self, first: int, scratch: Path) -> None:
         """Steps `first` .. the last; checkpoints on the way, the finished model at the end."""
+        from tasks.train.profile import Profiled
         from tasks.train.steps import read_ahead
 
         self.segments = [*self.segments, (first, self.ranks)]
         self.engine.deepspeed.train()
+        if self.job.profile and self.rank == 0:
+            self.profiled = Profiled(self.engine.deepspeed, first, self.job.steps)
         asked = time.perf_counter()
         for plan, rows in read_ahead(first, self.job.steps, self.planner.plan, self.rows.rows):
             waited = time.perf_counter() - asked
-            self._step(plan, rows, waited)
+            with self.profiled.step(plan.step, waited) if self.profiled else nullcontext():
+                self._step(plan, rows, waited)
             done = plan.step + 1
+            self._watch(done)
             if done < self.job.steps and self._due(done):
                 self._checkpoint(done, scratch / f"step-{done}")
             asked = time.perf_counter()
@@ -157,6 +172,14 @@ class _Loop:
         seen = speeds(self.history[-recent:], self.timings[-recent:])
         self.board.put.remote({**self.history[-1], "steps": self.job.steps, **seen})
 
+    def _watch(self, done: int) -> None:
+        """Have held-out samples answered where it is time: by all ranks where each holds a part of the weights."""
+        every = self.job.config.sample_every
+        if self.watched is None or every is None or (done % every and done < self.job.steps):
+            return
+        if self.rank == 0 or self.engine.partitioned:
+            self.answers += [answered.model_dump() for answered in self.watched.ask(self.engine.deepspeed, done)]
+
     def _due(self, done: int) -> bool:
         """Whether to make a checkpoint now. Every rank has to ask: their clocks differ, and all must do the same."""
         config = self.job.config
@@ -176,7 +199,8 @@ class _Loop:
         self.partitions.save(folder, self.rank)
         if self.rank == 0:
             State(
-                step=step, identity=self.identity, segments=self.segments, history=self.history, timings=self.timings
+                step=step, identity=self.identity, segments=self.segments, history=self.history, timings=self.timings,
+                answers=self.answers,
             ).save(folder)
         ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
         shutil.rmtree(folder)
@@ -190,7 +214,13 @@ class _Loop:
         weights = self.engine.weights()
         if weights is not None:
             self._save(folder, weights)
-            told = {"history": self.history, "timings": self.timings, "segments": self.segments}
+            told = {
+                "history": self.history, "timings": self.timings, "segments": self.segments, "answers": self.answers,
+            }
+            if self.profiled is not None:
+                self.profiled.write(folder / "profile")
+            if self.watched is not None:
+                self.watched.write_pictures(folder)
             (folder / "history.json").write_text(json.dumps(told))
             (folder / FINAL).touch()
         ray.train.report({"step": self.job.steps}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
