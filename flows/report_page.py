@@ -14,7 +14,14 @@ from flows.machine import ThisMachine
 from flows.outcome import Ending, StageRecord, look_of, shown_path
 from flows.run import Run
 from tasks.artifacts import Checkpoint, ConversationSet, EvalReport, ImageSet
-from tasks.report.collect import read_answers, read_benchmarks, read_conversations, read_curve, read_reviews, read_watched
+from tasks.report.collect import (
+    read_answers,
+    read_benchmarks,
+    read_conversations,
+    read_curve,
+    read_reviews,
+    read_watched,
+)
 from tasks.report.collect_review import read_review
 from tasks.report.data_review import DataReview
 from tasks.report.evaluation import read_details

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -9,13 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.load import load_experiment
-from configs.schema import MixtureSource, ShardConfig
+from configs.schema import MixtureSource, ShardConfig, StageConfig
+from configs.settings import Settings
+from flows.mixtures import fetched, mixture_of, others_of
 from model.order import MixtureOrder, shares
-from tasks.errors import DataError, TooMuchBadInput
+from model.templates import template_named
+from model.tokenize import ConversationTokenizer, Encoded
+from tasks.artifacts import MANIFEST, MadeBy, ShardSet
+from tasks.errors import ArtifactError, DataError, TooMuchBadInput
 from tasks.progress import Silent
 from tasks.shard.run import build_shards
+from tasks.storage import make_manifest
 from tasks.train.mixture import Sources, counts_of, folders_of, order_of, told_of
+from tasks.train.steps import RowReader, StepPlan
 from tasks.train.survey import Findings, Survey, check_sources
+from tests.fakes.tiny_base import byte_level_tokenizer
 from tests.unit.tasks.shard.sets import conversation, conversation_set, image_set
 
 Mixture = tuple[MixtureSource, ...]
@@ -147,6 +156,60 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         made[name].mkdir()
         build_shards(made[name], image_set(folder / "images", ids), talks, ShardConfig(held_out=0.0), 0, Silent())
     return made
+
+
+class TwoImages(ConversationTokenizer):
+    """Takes every sample for one of two images."""
+
+    def images_in(self, encoded: Encoded) -> int:
+        return 2
+
+
+def test_a_sample_whose_shard_holds_fewer_images_than_it_speaks_of_is_named(sets: dict[str, Path]) -> None:
+    tokenizer = TwoImages(byte_level_tokenizer(), template_named("bare"), 3, 7)
+    with Sources({"": sets["own"]}, "instruct") as reader:
+        survey = Survey(*[np.zeros(1, np.int64)] * 3)
+        rows = RowReader(reader, survey, tokenizer, NoModel(), 512)  # type: ignore[arg-type]
+        with pytest.raises(DataError, match=f"sample {reader.keys()[0]} speaks of 2 images and its shard holds 1"):
+            rows.rows(StepPlan(0, [[0]], 1, 1, 1))
+
+
+class NoModel:
+    """Stands for a model whose images are never looked at."""
+
+    def transform(self) -> None:
+        return None
+
+
+def test_shards_of_a_mixture_are_found_by_folder_and_digest_and_verified(
+    sets: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = Settings(root=tmp_path / "root")
+    home = settings.home() / "cache" / "shard" / "k1"
+    shutil.copytree(sets["other"], home)
+    made_by = MadeBy(stage="shard", code="c", config="d")
+    manifest = make_manifest(home, ShardSet.kind, "k1", {}, {"instruct_samples": 5}, {}, {}, made_by)
+    (home / MANIFEST).write_text(manifest.model_dump_json())
+    for named in (str(home), manifest.digest, manifest.digest[:12]):
+        found = others_of(stage_with(named), settings)["other"]
+        assert (found.digest, found.counts["instruct_samples"]) == (manifest.digest, 5)
+        assert fetched(found, settings) == home
+    assert mixture_of(stage_with(str(home)), "instruct", 20, settings) == {"own": (10, 20), "other": (10, 5)}
+    for wrong in ("0" * 12, "123", str(tmp_path / "nowhere" / "shard" / "k")):
+        with pytest.raises(ArtifactError, match=r"source other of the mixture: .*shard set"):
+            others_of(stage_with(wrong), settings)
+    with next((home / "instruct").glob("*.tar")).open("r+b") as tar:
+        tar.seek(600)
+        tar.write(b"x")
+    with pytest.raises(ArtifactError, match=r"is not as it was made .*make it again or leave it out"):
+        fetched(found, settings)
+
+
+def stage_with(shards: str) -> StageConfig:
+    own = {"name": "own", "epochs": 0.5}
+    return StageConfig.model_validate(
+        {"batch": 1, "lr": 1.0, "mixture": (own, {"name": "other", "shards": shards, "epochs": 2})}
+    )
 
 
 def test_several_sets_are_one_row_of_samples(sets: dict[str, Path]) -> None:
