@@ -132,8 +132,8 @@ class Checkpoint(Artifact):
     metrics.jsonl   one {"step", "loss", "lr", "projector_lr", "grad_norm", "tokens", ...} a line; times, which differ
                     from run to run, are in the facts: step_seconds, tokens_per_second, waiting_share, ...
     samples.jsonl   quarantined or truncated samples, with reasons
-    answers.jsonl   where samples were asked on the way: one {"step", "key", "picture", "question", "wanted", "answer"} a
-                    line; answers/ has the pictures
+    answers.jsonl   where held-out samples were answered on the way: one {"step", "key", "picture", "question",
+                    "wanted", "answer"} a line; answers/ has the pictures
     adapter/        where the stage trained adapters: these and the projector, for peft, on what the stage started from;
                     model/ has them merged in
 

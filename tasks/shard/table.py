@@ -236,7 +236,8 @@ class Rows:
         further: dict[str, tuple[Further, ...]] = {}
         for name, *image in self._db.execute(_FURTHER, (first, last)):
             further[name] = (*further.get(name, ()), Further(*image))
-        return [Row(*row, more=further.get(row[0], ())) for row in self._db.execute(_ROWS, (first, last))]
+        rows = (Row(*row) for row in self._db.execute(_ROWS, (first, last)))
+        return [row._replace(more=further.get(row.id, ())) for row in rows]
 
     def close(self) -> None:
         """Close the file."""

@@ -1,7 +1,7 @@
 """A few steps looked at closely: a trace for chrome://tracing or Perfetto, and a table of where their time goes.
 
-Times are those between the ends of parts, waited for on a GPU; what is measured slows the steps down a little, so shares
-are worth more than sums.
+Times are those between the ends of parts, waited for on a GPU; to be measured slows steps down a little, so shares are
+worth more than sums.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""One stage on two workers with all that a stage may have: a mixture, adapters, samples of none, one and several images,
-held-out samples answered on the way, and a profile; under ZeRO-3, where ranks that differ would hang.
+"""One stage on two workers with all that a stage may have, under ZeRO-3, where ranks that differ would hang: a mixture,
+adapters, samples of none, one and several images, held-out samples answered on the way, and a profile.
 """
 
 from __future__ import annotations

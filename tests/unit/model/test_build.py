@@ -262,13 +262,14 @@ def test_several_images_are_seen_where_their_tokens_stand(base: Path, tmp_path: 
     ids = assembled.conversations(BARE).prompt([Turn(role="human", text=text)])
     plain: Any = LlavaForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32).eval()
     processor: Any = AutoProcessor.from_pretrained(tmp_path)
-    told = [{"role": "user", "content": [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "What is it?"}]}]
+    content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "What is it?"}]
+    told = [{"role": "user", "content": content}]
     shown = [Image.open(path).convert("RGB") for path in paths]
     inputs = processor(text=processor.apply_chat_template(told, tokenize=False), images=shown, return_tensors="pt")
     assert inputs["input_ids"][0].tolist() == ids
     with torch.no_grad():
         written = plain.generate(**inputs, max_new_tokens=8, do_sample=False)[0, len(ids) :]
-    wanted = assembled.tokenizer.decode(written, skip_special_tokens=True).removeprefix(" ")
+    wanted = str(assembled.tokenizer.decode(written, skip_special_tokens=True)).removeprefix(" ")
     answerer = HuggingFaceAnswerer(tmp_path, "bare")
     both = Question(text, paths[0], 8, more_images=(paths[1],))
     swapped = Question(text, paths[1], 8, more_images=(paths[0],))

@@ -106,8 +106,14 @@ def test_samples_share_an_image_and_equal_files_are_one(tmp_path: Path) -> None:
         ({"id": "x", "conversations": [1]}, "malformed entry"),
         ({"id": "x", "image": ["a.png", 1], "conversations": turns("Q", "A")}, "malformed entry"),
         ({"id": "x", "image": [], "conversations": turns("Q", "A")}, "malformed entry"),
-        ({"id": "x", "image": ["a.png"] * 2, "conversations": turns("<image>\nQ", "A")}, "image tokens do not fit the images"),
-        ({"id": "x", "image": ["a.png", "../b.png"], "conversations": turns("Q", "A")}, "file name outside the data folder"),
+        (
+            {"id": "x", "image": ["a.png"] * 2, "conversations": turns("<image>\nQ", "A")},
+            "image tokens do not fit the images",
+        ),
+        (
+            {"id": "x", "image": ["a.png", "../b.png"], "conversations": turns("Q", "A")},
+            "file name outside the data folder",
+        ),
         (7, "malformed entry"),
         (row("x", "../a.png"), "file name outside the data folder"),
     ],

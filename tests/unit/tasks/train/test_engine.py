@@ -41,7 +41,8 @@ def engine_over(held: OneWeight) -> Engine:
 
 
 @pytest.mark.parametrize(
-    ("weight", "norm", "told"), [(1e30, 1.0, "step 4: the loss is inf"), (1.0, float("nan"), "the gradient norm is nan")]
+    ("weight", "norm", "told"),
+    [(1e30, 1.0, "step 4: the loss is inf"), (1.0, float("nan"), "the gradient norm is nan")],
 )
 def test_what_diverges_is_stopped_before_the_optimizer_steps(weight: float, norm: float, told: str) -> None:
     held = OneWeight(weight, norm)
