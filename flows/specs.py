@@ -235,8 +235,8 @@ class Specs:
         The number of workers stays in: sums in bf16 differ with it. The work folder's name leaves it out (ELASTIC).
         """
         lora = self.experiment.train.lora
-        others = {"lora"} if lora is not None and name not in lora.stages else set()
-        train = self.experiment.train.model_dump(mode="json", exclude={"stages", *others, *SAFETY})
+        adapters = lora.model_dump(mode="json") if lora is not None and name in lora.stages else None
+        train = self.experiment.train.model_dump(mode="json", exclude={"stages", *SAFETY}) | {"lora": adapters}
         own = stage.model_dump(mode="json", exclude=dict.fromkeys(CADENCE, True) | WHERE_SHARDS_LIE)
         return {"seed": self.experiment.seed, "train": train, "stage": own}
 
