@@ -36,7 +36,7 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KEY
 Tag = Annotated[str, typer.Option("--tag", help="A word to find the run by.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
 Profile = Annotated[
-    bool, typer.Option("--profile", help="Trace a few steps of each training stage that is built: see the run's folder.")
+    bool, typer.Option("--profile", help="Trace a few steps of each training stage that is built.")
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what libraries log, too.")]
 Waiting = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run that waits for approval.")]
