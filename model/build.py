@@ -155,8 +155,8 @@ def load(folder: Path, *, weights: bool = True) -> Assembled:
             raise ModelError(f"the weights of {folder} cannot be read ({error}); run again to rebuild them") from error
         except RuntimeError as error:
             raise ModelError(
-                f"{folder}: its weights do not fit its config.json ({_first_mismatch(error)}): tower, projector and "
-                "language model are not of one model; take a checkpoint as it was written"
+                f"{folder}: its weights do not fit its config.json ({' '.join(str(error).split())[:200]}): tower, projector "
+                "and language model are not of one model; take a checkpoint as it was written"
             ) from error
     else:
         with torch.device("meta"):
@@ -165,12 +165,6 @@ def load(folder: Path, *, weights: bool = True) -> Assembled:
     processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     aspect: Aspect = "pad" if getattr(processor, "do_pad", False) else "square"
     return Assembled(llava, tokenizer, processor, aspect)
-
-
-def _first_mismatch(error: RuntimeError) -> str:
-    """What transformers tells of the weights, the projector's first where it is among them."""
-    told = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    return next((line for line in told if "multi_modal_projector" in line), told[0] if told else "")[:200]
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
