@@ -156,8 +156,8 @@ def load(folder: Path, *, weights: bool = True) -> Assembled:
         except RuntimeError as error:
             told = " ".join(str(error).split())[:200]
             raise ModelError(
-                f"{folder}: its weights do not fit its config.json ({told}): tower, projector and language model are not "
-                "of one model; take a checkpoint as it was written"
+                f"{folder}: its weights do not fit its config.json ({told}): tower, projector and language model are "
+                "not of one model; take a checkpoint as it was written"
             ) from error
     else:
         with torch.device("meta"):
