@@ -373,6 +373,26 @@ class BaseConfig(Knobs):
 # ---------------------------------------------------------------------------------------------------- training
 
 
+class MixtureSource(Knobs):
+    """A shard set in the mixture of a stage, and how much of it an epoch takes: a weight, epochs, or samples."""
+
+    name: Annotated[str, Field(pattern="^[a-z0-9_-]+$")]
+    shards: str | None = None
+    """Null: those of this experiment. Else the folder or s3:// address of a ShardSet, or its digest in the store."""
+    weight: PositiveFloat | None = None
+    """Its part of an epoch beside the other weights; an epoch is then as long as all usable samples together."""
+    epochs: PositiveFloat | None = None
+    """How often an epoch of the mixture takes each of its samples; 0.5: every other one, the rest in the next epoch."""
+    samples: PositiveInt | None = None
+    """How many of its samples an epoch of the mixture takes."""
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        if sum(measure is not None for measure in (self.weight, self.epochs, self.samples)) != 1:
+            raise ValueError(f"source {self.name} needs exactly one of weight, epochs and samples")
+        return self
+
+
 class StageConfig(Knobs):
     """One training stage. `samples` per step is global: the number of workers never changes it."""
 
@@ -398,6 +418,18 @@ class StageConfig(Knobs):
     checkpoint_minutes: PositiveFloat | None = 10.0
     """A checkpoint is made, too, when the last one is this old; null for steps alone."""
     log_every: PositiveInt = 10
+    sample_every: PositiveInt | None = None
+    """After so many steps, and at the end, a few held-out samples are answered; null: they never are."""
+    mixture: tuple[MixtureSource, ...] = ()
+    """Shard sets to train on, mixed; none: those of this experiment alone."""
+
+    @model_validator(mode="after")
+    def _mixture_agrees(self) -> Self:
+        if len({source.name for source in self.mixture}) < len(self.mixture):
+            raise ValueError("two sources of the mixture have the same name")
+        if len({source.weight is None for source in self.mixture}) > 1:
+            raise ValueError("give weights to all sources of the mixture, or epochs or samples to each")
+        return self
 
 
 class Stages(Knobs):
@@ -414,6 +446,20 @@ class ProjectorConfig(Knobs):
     feature_layer: int = -2
 
 
+class LoraConfig(Knobs):
+    """Low-rank adapters in the language model, whose own weights are frozen; the projector trains in full beside it."""
+
+    r: PositiveInt = 128
+    alpha: PositiveFloat = 256.0
+    """What an adapter adds is multiplied by alpha / r."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
+    """On what adapters read. Above 0, what is dropped depends on how samples are packed and spread over workers."""
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    """Linear layers of the language model by the last part of their names (q_proj, v_proj), or all of them."""
+    stages: tuple[Literal["instruct", "task"], ...] = ("instruct", "task")
+    """Stages that train adapters in place of the language model."""
+
+
 CADENCE = {"row_tokens", "checkpoint_every", "checkpoint_minutes", "log_every"}
 """Fields of a training stage that do not shape its result."""
 SAFETY = {
@@ -428,6 +474,8 @@ class TrainConfig(Knobs):
     stages: Stages
     template: str = "v1"
     projector: ProjectorConfig = ProjectorConfig()
+    lora: LoraConfig | None = None
+    """Null: the language model is trained in full."""
     workers: PositiveInt = 2
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0

@@ -44,8 +44,9 @@ def candidate_of(spine: Spine) -> Candidate:
 def surroundings_of(spine: Spine) -> Surroundings:
     """What the gate asks about beside the scores."""
     run, paid = spine.run, spine.conversations.facts.get("usd_spent")
+    mixed = [shards for stage in ("align", "instruct") for shards in run.specs.mixed(stage).values()]
     return Surroundings(
-        overlap=overlap(run.local(spine.shards), run.local(spine.evaluation)),
+        overlap=overlap(run.local(spine.shards), run.local(spine.evaluation), [*map(run.local, mixed)]),
         teacher_usd=float(paid) if isinstance(paid, int | float) else None,
         seconds_per_answer=seconds_per_answer(spine.evaluation, times=2 if run.experiment.evaluate.blind else 1),
         weight_bytes=weight_bytes(run.local(spine.instructed) / "model"),

@@ -36,6 +36,9 @@ Experiment = Annotated[str, typer.Argument(help="Id of an experiment, or path of
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one knob.")]
 Tag = Annotated[str, typer.Option("--tag", help="A word to find the run by.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for programs.")]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="Trace a few steps of each training stage that is built.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what libraries log, too.")]
 Waiting = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run that waits for approval.")]
 Model = Annotated[str, typer.Option("--model", help="Name in the registry.")]
@@ -43,11 +46,11 @@ Model = Annotated[str, typer.Option("--model", help="Name in the registry.")]
 
 @app.command()
 def run(
-    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", as_json: Json = False,
-    verbose: Verbose = False,
+    experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "", profile: Profile = False,
+    as_json: Json = False, verbose: Verbose = False,
 ) -> None:
     """The whole pipeline: from images to a promotion decision and a report."""
-    _drive(experiment, overrides, tag, None, as_json, verbose)
+    _drive(experiment, overrides, tag, None, as_json, verbose, profile)
 
 
 @app.command()
@@ -121,12 +124,12 @@ def base(
 def train(
     experiment: Experiment = "shapes", overrides: Overrides = None, tag: Tag = "",
     stage: Annotated[str, typer.Option("--stage", help="align or instruct: the last one to train.")] = "instruct",
-    as_json: Json = False, verbose: Verbose = False,
+    profile: Profile = False, as_json: Json = False, verbose: Verbose = False,
 ) -> None:
     """Training: align, then instruct."""
     if stage not in ("align", "instruct"):
         raise typer.BadParameter(f"{stage!r} is neither align nor instruct", param_hint="--stage")
-    _drive(experiment, overrides, tag, stage, as_json, verbose)
+    _drive(experiment, overrides, tag, stage, as_json, verbose, profile)
 
 
 @app.command()
@@ -414,12 +417,13 @@ def main() -> None:
 
 
 def _drive(
-    experiment: str, overrides: Sequence[str] | None, tag: str, last: str | None, as_json: bool, verbose: bool
+    experiment: str, overrides: Sequence[str] | None, tag: str, last: str | None, as_json: bool, verbose: bool,
+    profile: bool = False,
 ) -> None:
     from flows.driver import Asked, drive
     from flows.interrupts import leave
 
-    leave(drive(Asked(experiment, tuple(overrides or ()), tag, last, as_json, verbose)))
+    leave(drive(Asked(experiment, tuple(overrides or ()), tag, last, as_json, verbose, profile=profile)))
 
 
 def _answer(run: str, reason: str, model: str, as_json: bool, *, yes: bool) -> None:

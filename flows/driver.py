@@ -39,6 +39,8 @@ class Asked:
     verbose: bool = False
     model: Named | None = None
     """A model to evaluate that the experiment has not trained."""
+    profile: bool = False
+    """Whether training is to be profiled. No stage's key knows of it."""
 
 
 def drive(asked: Asked) -> int:
@@ -74,7 +76,7 @@ def _run(asked: Asked, holder: list[Run]) -> None:
         from flows.run import open_run
 
         display = display_for(stderr_console())
-        with open_run(asked.experiment, asked.overrides, asked.tag, display, asked.verbose) as run:
+        with open_run(asked.experiment, asked.overrides, asked.tag, display, asked.verbose, asked.profile) as run:
             holder.append(run)
             from flows.evaluation import evaluation
             from flows.pipeline import part, pipeline

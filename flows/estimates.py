@@ -35,12 +35,12 @@ GIVING = (LlavaJsonSource, ScienceQASource)
 
 def work_of(
     stage: str, experiment: Experiment, there: Mapping[str, Artifact], folders: Mapping[str, Path],
-    ledger: str | None = None,
+    ledger: str | None = None, mixed: int | None = None,
 ) -> Work:
     """What a stage has to do.
 
     `there` are the artifacts that are there already, by stage, `folders` those of them that are local, `ledger` the
-    ledger's URL.
+    ledger's URL, `mixed` how many samples an epoch of the stage's mixture has, where it has one.
     """
     images = images_of(experiment, there)
     samples = samples_of(experiment, there, images)
@@ -52,7 +52,8 @@ def work_of(
         case "shard":
             return _known(**{f"{name} samples": number for name, number in samples.items()})
         case "align" | "instruct":
-            return training_of(stage, experiment, samples[stage], folders.get("shard"), folders.get("base"))
+            own = mixed or samples[stage]
+            return training_of(stage, experiment, own, folders.get("shard"), folders.get("base"))
         case "evaluate":
             return evaluation_of(experiment, there)
     return {}
@@ -161,7 +162,8 @@ def tokens_a_sample(stage: str, experiment: Experiment, shards: Path) -> float:
     if not rows:
         return 0.0
     text = sum(row["json"][1] for row in rows) / CHARACTERS_A_TOKEN
-    return float(text + patches * sum(row["image"] is not None for row in rows)) / len(rows)
+    shown = sum((row["image"] is not None) + len(row.get("more", ())) for row in rows)
+    return float(text + patches * shown) / len(rows)
 
 
 def evaluation_of(experiment: Experiment, there: Mapping[str, Artifact]) -> Work:

@@ -23,7 +23,7 @@ from flows.specs import Specs
 from tasks.artifacts import MANIFEST, Descriptor, ShardSet
 from tasks.errors import ArtifactError, DataError
 from tasks.shard.tars import key_of
-from tasks.shards import STAGES, ShardReader, held_out
+from tasks.shards import PNG, STAGES, ShardReader, held_out
 from tasks.stages import StageSpec, decide
 from tasks.storage import Store
 
@@ -122,11 +122,14 @@ def _entries(reader: ShardReader, images: Path | None, written: set[str]) -> Ite
     for number in range(len(reader)):
         sample = reader.sample(number)
         entry: dict[str, JsonValue] = {"id": sample.id}
-        if sample.image is not None:
-            file = f"{key_of(sample.image)}.{reader.image_format(number)}"
-            entry["image"] = file
+        files: list[JsonValue] = []
+        for name, data in zip(sample.images, reader.images(number), strict=True):
+            file = f"{key_of(name)}.{'png' if data.startswith(PNG) else 'jpg'}"
+            files.append(file)
             if images is not None and file not in written:
-                (images / file).write_bytes(reader.image_bytes(number) or b"")
+                (images / file).write_bytes(data)
                 written.add(file)
+        if files:
+            entry["image"] = files[0] if len(files) == 1 else files
         turns = [turn.model_dump(mode="json", by_alias=True) for turn in sample.conversations]
         yield json.dumps({**entry, "conversations": turns}, ensure_ascii=False)

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from configs.load import load_experiment
-from configs.schema import Experiment
+from configs.schema import Experiment, StageConfig
 from configs.settings import Settings
-from flows.estimates import work_of
+from flows.estimates import images_of, samples_of, work_of
+from flows.mixtures import mixture_of
 from flows.places import ledger_of, store_of
 from flows.specs import PARENTS, Specs
 from tasks.artifacts import Artifact, Frozen
@@ -64,7 +65,7 @@ def _stages(experiment: Experiment, specs: Specs, store: Store, ledger: str) -> 
             reason = decision.reason
             if decision.artifact is not None:
                 there[name] = decision.artifact
-        work = {} if name in there else work_of(name, experiment, there, _folders(store, there), ledger)
+        work = {} if name in there else _work(name, experiment, specs.settings, there, _folders(store, there), ledger)
         yield PlannedStage(name=name, cached=name in there, reason=reason, work=work)
     known = set(there)
     for name, above in AFTERWARDS.items():
@@ -73,6 +74,20 @@ def _stages(experiment: Experiment, specs: Specs, store: Store, ledger: str) -> 
             yield PlannedStage(name=name, cached=True, reason="looked up again")
         else:
             yield PlannedStage(name=name, cached=False, reason=f"its parent {above} will be rebuilt")
+
+
+def _work(
+    name: str, experiment: Experiment, settings: Settings, there: dict[str, Artifact], folders: dict[str, Path],
+    ledger: str,
+) -> dict[str, JsonValue]:
+    """What there is to do, and how a training stage's mixture is made up."""
+    config: StageConfig | None = getattr(experiment.train.stages, name, None)
+    own = samples_of(experiment, there, images_of(experiment, there)).get(name)
+    mixture = mixture_of(config, name, own, settings) if config else {}
+    mixed = sum(taken for taken, _ in mixture.values()) or None
+    told = ", ".join(f"{source} {taken:,} of {number:,}" for source, (taken, number) in mixture.items())
+    work = work_of(name, experiment, there, folders, ledger, mixed)
+    return work | ({"an epoch:": told} if told else {})
 
 
 def _rebuilt_parent(parents: tuple[str, ...], there: dict[str, Artifact]) -> str | None:

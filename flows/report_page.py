@@ -14,7 +14,14 @@ from flows.machine import ThisMachine
 from flows.outcome import Ending, StageRecord, look_of, shown_path
 from flows.run import Run
 from tasks.artifacts import Checkpoint, ConversationSet, EvalReport, ImageSet
-from tasks.report.collect import read_answers, read_benchmarks, read_conversations, read_curve, read_reviews
+from tasks.report.collect import (
+    read_answers,
+    read_benchmarks,
+    read_conversations,
+    read_curve,
+    read_reviews,
+    read_watched,
+)
 from tasks.report.collect_review import read_review
 from tasks.report.data_review import DataReview
 from tasks.report.evaluation import read_details
@@ -56,6 +63,11 @@ def page_of(spine: Spine, decided: Decided) -> ReportInput:
         decision=decision_of(decided),
         benchmarks=run.ending.benchmarks,
         curves=tuple(curves_of(run, {"align": spine.aligned, "instruct": spine.instructed})),
+        watched=tuple(
+            watched
+            for stage, checkpoint in (("align", spine.aligned), ("instruct", spine.instructed))
+            for watched in read_watched(stage, run.local(checkpoint))
+        ),
         conversations=read_conversations(run.local(spine.conversations), run.local(spine.images)),
         review=review_of(run, spine.conversations, spine.images, run.report_file.name),
         answers=read_answers(evaluation),

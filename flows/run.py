@@ -30,6 +30,7 @@ from flows.desk import desk_of
 from flows.environment import prepare_environment
 from flows.keeping import Keeping
 from flows.logs import written_to
+from flows.mixtures import fetched
 from flows.outcome import Ending, Outcome, StageRecord, record_of
 from flows.places import checkpoints_of, ledger_of, storage_options, store_of
 from flows.progress_display import Display, Lines, Nowhere
@@ -37,7 +38,7 @@ from flows.shown import ShownProgress, ShownStep
 from flows.specs import Specs
 from flows.submissions import submission_of
 from flows.tracked import Tracked
-from tasks.artifacts import Artifact, Descriptor, digest_of
+from tasks.artifacts import Artifact, Descriptor, ShardSet, digest_of
 from tasks.chat.client import Role, make_client
 from tasks.chat.silent import SilentClient
 from tasks.code import CodeState, code_state
@@ -62,7 +63,7 @@ _CURRENT: ContextVar[Run | None] = ContextVar("run", default=None)
 @contextmanager
 def open_run(
     experiment: str, overrides: Sequence[str] = (), tag: str = "", display: Display | None = None,
-    verbose: bool = False,
+    verbose: bool = False, profile: bool = False,
 ) -> Iterator[Run]:
     """A run of an experiment; the one that is open already where there is one.
 
@@ -74,7 +75,7 @@ def open_run(
     settings = Settings()
     loaded = load_experiment(experiment, overrides)
     prepare_environment(settings)
-    with Run(loaded, settings, tag, display or Nowhere(), verbose) as run:
+    with Run(loaded, settings, tag, display or Nowhere(), verbose, profile) as run:
         token = _CURRENT.set(run)
         try:
             yield run
@@ -86,7 +87,8 @@ class Run:
     """See the module. Stages know it as `tasks.making.StageRun`."""
 
     def __init__(
-        self, experiment: Experiment, settings: Settings, tag: str, display: Display, verbose: bool = False
+        self, experiment: Experiment, settings: Settings, tag: str, display: Display, verbose: bool = False,
+        profile: bool = False,
     ) -> None:
         self.experiment, self.settings, self.tag, self.display = experiment, settings, tag, display
         self.verbose = verbose
@@ -96,6 +98,8 @@ class Run:
         self.home = settings.home()
         self.folder = new_folder(self.home, experiment, self.started)
         self.id = self.folder.name
+        self.profile = self.folder / "profile" if profile else None
+        """See `StageRun`."""
         self.specs = Specs(experiment, settings)
         self.store = store_of(settings)
         self.records: dict[str, StageRecord] = {}
@@ -178,7 +182,9 @@ class Run:
             )
 
     def local(self, artifact: Artifact) -> Path:
-        """See `StageRun`."""
+        """See `StageRun`. What no stage of this run has looked at is verified first, wherever it lies."""
+        if isinstance(artifact, ShardSet) and all(record.uri != artifact.uri for record in self.records.values()):
+            return fetched(artifact, self.settings)
         return self.store.local(artifact)
 
     def work(self, spec: StageSpec[Descriptor]) -> Path:

@@ -27,6 +27,7 @@ from configs.schema import (
     StageConfig,
 )
 from configs.settings import Settings
+from flows.mixtures import others_of
 from flows.places import withdrawn_of
 from flows.roots import (
     check_places,
@@ -64,8 +65,8 @@ CODE: dict[str, tuple[str, ...]] = {
         "model/templates.py", "model/tokenize.py", "model/towers.py",
     ),
     "train": (
-        "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/order.py", "model/packed.py",
-        "model/packing.py", "model/records.py", "model/stages.py",
+        "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/lora.py", "model/order.py",
+        "model/packed.py", "model/packing.py", "model/records.py", "model/stages.py",
     ),
     "evaluate": (
         "tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode", "model/sampling.py", *RECORDS,
@@ -103,6 +104,9 @@ NOT_OF_EVALUATION: dict[str, Any] = {
 }
 """Fields of an evaluation that shape no result: where sets lie, as they have fingerprints, and how endpoints are
 handled."""
+
+WHERE_SHARDS_LIE: dict[str, Any] = {"mixture": {"__all__": {"shards"}}}
+"""Of a training stage: the shards themselves are its parents."""
 
 ELASTIC = ("train.workers",)
 """What may change between a crash and the next start (docs/decisions/0010-workers-may-change.md)."""
@@ -165,15 +169,20 @@ class Specs:
 
     def align(self, base: BaseModels, shards: ShardSet) -> StageSpec[Checkpoint]:
         """The checkpoint whose projector reads images."""
-        config = self._training(self.experiment.train.stages.align)
-        parents = {"base": base, "shard": shards}
+        config = self._training("align", self.experiment.train.stages.align)
+        parents = {"base": base, "shard": shards, **self.mixed("align")}
         return StageSpec("align", Checkpoint, self._training_code(), config, parents, ELASTIC)
 
     def instruct(self, aligned: Checkpoint, shards: ShardSet) -> StageSpec[Checkpoint]:
         """The checkpoint that answers."""
-        config = self._training(self.experiment.train.stages.instruct)
-        parents = {"align": aligned, "shard": shards}
+        config = self._training("instruct", self.experiment.train.stages.instruct)
+        parents = {"align": aligned, "shard": shards, **self.mixed("instruct")}
         return StageSpec("instruct", Checkpoint, self._training_code(), config, parents, ELASTIC)
+
+    def mixed(self, stage: str) -> dict[str, ShardSet]:
+        """Shard sets that a stage mixes with those of this experiment, as parents: their digests are in its key."""
+        config: StageConfig = getattr(self.experiment.train.stages, stage)
+        return {f"mixture {name}": shards for name, shards in others_of(config, self.settings).items()}
 
     def evaluate(self, instructed: Checkpoint, images: ImageSet) -> StageSpec[EvalReport]:
         """What the benchmarks say of the checkpoint."""
@@ -220,13 +229,16 @@ class Specs:
             for test_set in sets
         }
 
-    def _training(self, stage: StageConfig) -> JsonValue:
+    def _training(self, name: str, stage: StageConfig) -> JsonValue:
         """What a stage of training reads. The other stage's part is not in it: each is rebuilt for its own sake.
 
         The number of workers stays in: sums in bf16 differ with it. The work folder's name leaves it out (ELASTIC).
         """
-        train = self.experiment.train.model_dump(mode="json", exclude={"stages", *SAFETY})
-        return {"seed": self.experiment.seed, "train": train, "stage": stage.model_dump(mode="json", exclude=CADENCE)}
+        lora = self.experiment.train.lora
+        adapters = lora.model_dump(mode="json") if lora is not None and name in lora.stages else None
+        train = self.experiment.train.model_dump(mode="json", exclude={"stages", *SAFETY}) | {"lora": adapters}
+        own = stage.model_dump(mode="json", exclude=dict.fromkeys(CADENCE, True) | WHERE_SHARDS_LIE)
+        return {"seed": self.experiment.seed, "train": train, "stage": own}
 
     def _training_code(self) -> tuple[str, ...]:
         return (*CODE["train"], f"configs/deepspeed/{self.experiment.train.deepspeed}.json")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from flows.run import Run
 
 CHILDREN = ("base", "align", "instruct", "evaluate")
+ANSWERS = ("answers.jsonl", "answers")
+"""What a stage of training keeps of what it answered on the way."""
 CURVES = {"base": "history.jsonl", "align": "metrics.jsonl", "instruct": "metrics.jsonl"}
 """Where a stage's figures by step lie in its artifact."""
 DATA_SETS = {"ingest": "images", "generate": "conversations", "shard": "shards"}
@@ -113,11 +115,15 @@ class Tracked:
     def _tell_child(self, child: Tracker, record: StageRecord, artifact: Artifact) -> None:
         context = "evaluation" if record.name == "evaluate" else "training"
         for parent, digest in artifact.parents.items():
-            child.dataset(parent, self.run.records[parent].uri or parent, digest, context)
+            known = self.run.records.get(parent)
+            child.dataset(parent, (known and known.uri) or parent, digest, context)
         child.tags({"cached": str(record.cached).lower(), "reason": record.reason, "digest": artifact.digest})
         child.params({"uri": artifact.uri, **self._settings_of(record.name)})
         child.metrics(curve(self.run.local(artifact), record.name))
         child.metrics([scores_of(artifact)])
+        for name in ANSWERS:
+            if (path := self.run.local(artifact) / name).exists():
+                child.artifact(path)
         if record.name == "evaluate":
             self._parent.metrics([scores_of(artifact)])
         child.__exit__(None, None, None)

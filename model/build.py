@@ -153,6 +153,12 @@ def load(folder: Path, *, weights: bool = True) -> Assembled:
             llava = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"the weights of {folder} cannot be read ({error}); run again to rebuild them") from error
+        except RuntimeError as error:
+            told = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"{folder}: its weights do not fit its config.json ({told}): tower, projector and language model are "
+                "not of one model; take a checkpoint as it was written"
+            ) from error
     else:
         with torch.device("meta"):
             llava = LlavaForConditionalGeneration(config)

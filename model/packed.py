@@ -188,8 +188,13 @@ class PackedLlava(nn.Module):
         llava.model.language_model.config._attn_implementation = PACKED_ATTENTION
 
     def forward(self, row: Row) -> Tensor:
-        """Sum of the cross-entropy over the row's supervised tokens (a scalar; 0 for a row without any)."""
+        """Sum of the cross-entropy over the row's supervised tokens (a scalar; 0 for a row without any).
+
+        For a row that predicts without targets: the likeliest next token at each of these positions.
+        """
         hidden = self.hidden(row)
+        if row.predict.numel() > row.targets.numel():
+            return cast(Tensor, self.llava.lm_head(hidden.index_select(0, row.predict))).argmax(dim=-1)
         if not row.predict.numel():
             # Nothing is supervised here, yet this rank must take part in every reduction of gradients, with a gradient
             # for every parameter: ranks whose buckets differ exchange one layer's gradient for another's, or hang.

@@ -54,11 +54,15 @@ class Sample(Record):
     """One training example: the official LLaVA JSON fields, and the kind of sample it is.
 
     Turns alternate, human first, and end with a gpt turn. A sample with an image names it by the id of its
-    AnnotatedImage and holds exactly one image token, in its first human turn; one without has none.
+    AnnotatedImage and holds exactly one image token, in its first human turn; one without has none. One with several
+    images has a token for each, in the order of the images, in whichever human turns.
     """
 
     id: str
     image: str | None = None
+    """Its image, or the first of several."""
+    more_images: tuple[str, ...] | None = None
+    """Its further images; None for none."""
     kind: Kind
     conversations: tuple[Turn, ...]
 
@@ -68,10 +72,21 @@ class Sample(Record):
         if not roles or len(roles) % 2 or roles != ["human", "gpt"] * (len(roles) // 2):
             raise ValueError(f"sample {self.id}: turns must alternate human, gpt and end with gpt; got {roles}")
         tokens = [turn.text.count(IMAGE_TOKEN) if turn.role == "human" else 0 for turn in self.conversations]
-        wanted = 0 if self.image is None else 1
+        wanted = len(self.images)
+        if self.more_images is not None:
+            if self.image is None or not self.more_images:
+                raise ValueError(f"sample {self.id}: more images need a first one, and are at least one")
+            if sum(tokens) != wanted:
+                raise ValueError(f"sample {self.id}: {wanted} image tokens belong in the human turns; got {tokens}")
+            return self
         if sum(tokens) != wanted or tokens[0] != wanted:
             raise ValueError(f"sample {self.id}: {wanted} image token(s) belong in the first human turn; got {tokens}")
         return self
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Its images, in the order of their tokens."""
+        return () if self.image is None else (self.image, *(self.more_images or ()))
 
     def line(self) -> str:
         """The sample as one JSON line, official field names."""

@@ -117,7 +117,7 @@ class Table:
 
     def _user_words(self, text: str, asks: bool) -> str:
         if self.drop_user_words:
-            return "<image>" if "<image>" in text else ""
+            return "<image>" * text.count("<image>")
         return text if asks else self.before_words + text
 
     def jinja(self, eos: str) -> str:

@@ -1,6 +1,6 @@
 """Conversations as token ids and labels, built together piece by piece.
 
-The image token of a human turn becomes as many image tokens as the vision tower yields features. Words of turns are
+Every image token of a human turn becomes as many image tokens as the vision tower yields features. Words of turns are
 never read as special tokens, so that a user who writes `</s>` or `<image>` writes letters.
 """
 
@@ -65,6 +65,10 @@ class ConversationTokenizer:
         )
         self._anchor = len(self._literal.encode("\n", add_special_tokens=False).ids) if dummy_prefix else 0
         self._markup = lru_cache(maxsize=256)(self._markup_uncached)
+
+    def images_in(self, encoded: Encoded) -> int:
+        """How many images what was kept of a sample shows: the first so many of those it has."""
+        return encoded.ids.count(self.image_token_id) // self.image_tokens
 
     @property
     def eos(self) -> str:
@@ -139,8 +143,11 @@ class ConversationTokenizer:
     def _words(self, text: str, *, image: bool) -> list[int]:
         if not image or IMAGE_TOKEN not in text:
             return self._literal_ids(text)
-        before, after = text.split(IMAGE_TOKEN, 1)
-        return self._literal_ids(before) + [self.image_token_id] * self.image_tokens + self._literal_ids(after)
+        first, *others = text.split(IMAGE_TOKEN)
+        ids = self._literal_ids(first)
+        for words in others:
+            ids += [self.image_token_id] * self.image_tokens + self._literal_ids(words)
+        return ids
 
     def _literal_ids(self, text: str) -> list[int]:
         if not text:

@@ -101,12 +101,14 @@ class ShardSet(Artifact):
 
     align/shard-0010.tar ...       members key.jpg (or .png) and key.json (a `model.records.Sample`); a shard is named
                                    by its place among the hashes of images (`tasks.shard.partition`)
-    instruct/shard-011.tar ...     text-only samples have no image member
+    instruct/shard-011.tar ...     text-only samples have no image member; those of several images have key.1.jpg,
+                                   key.2.jpg ... beside key.jpg
     held_out/align/, held_out/instruct/
-                                   shards of samples that no stage trains on; an image's samples never straddle
+                                   shards of samples that no stage trains on: all those of an image that is held out
     index/align.jsonl, index/instruct.jsonl, index/held_out_align.jsonl, index/held_out_instruct.jsonl
                                    one {"key", "shard", "json": [offset, size, sha256], "image": the same or null} a
-                                   line, in shard order: random access without reading a tar from its start
+                                   line ("more": a list of further images), in shard order: random access without
+                                   reading a tar from its start
     shards.jsonl                   one `tasks.shards.ShardEntry` a line
     """
 
@@ -130,6 +132,10 @@ class Checkpoint(Artifact):
     metrics.jsonl   one {"step", "loss", "lr", "projector_lr", "grad_norm", "tokens", ...} a line; times, which differ
                     from run to run, are in the facts: step_seconds, tokens_per_second, waiting_share, ...
     samples.jsonl   quarantined or truncated samples, with reasons
+    answers.jsonl   where held-out samples were answered on the way: one {"step", "key", "picture", "question",
+                    "wanted", "answer"} a line; answers/ has the pictures
+    adapter/        where the stage trained adapters: these and the projector, for peft, on what the stage started from;
+                    model/ has them merged in
 
     A champion fetched out of the registry to be evaluated anew (stage `champion`) has model/ alone.
     """

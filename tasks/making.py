@@ -48,6 +48,10 @@ class StageRun(Protocol):
     def experiment(self) -> Experiment:
         """What the run is determined by."""
 
+    @property
+    def profile(self) -> Path | None:
+        """Where the profile of training goes, if one is asked for."""
+
     def make(self, spec: StageSpec[Descriptor], build: Build) -> Descriptor:
         """The artifact of a stage: the cached one, or a new one that `build` makes."""
 

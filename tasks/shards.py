@@ -33,10 +33,12 @@ class IndexEntry(Frozen):
     shard: str
     record: Member = Field(alias="json")
     image: Member | None = None
+    more: tuple[Member, ...] | None = None
+    """Further images of a sample that has several."""
 
     def line(self) -> str:
         """The entry as one JSON line."""
-        return self.model_dump_json(by_alias=True)
+        return self.model_dump_json(by_alias=True, exclude=None if self.more else {"more"})
 
 
 class ShardEntry(Frozen):
@@ -130,9 +132,18 @@ class ShardReader:
             raise ArtifactError(told) from error
 
     def image_bytes(self, number: int) -> bytes | None:
-        """The encoded image of a sample, as it came; None for a text-only sample. Raises as `sample` does."""
+        """The encoded image of a sample, as it came, the first of several; None for a text-only sample.
+
+        Raises as `sample` does.
+        """
         entry = self.entry(number)
         return None if entry.image is None else self._read(entry.shard, entry.image)
+
+    def images(self, number: int) -> list[bytes]:
+        """All encoded images of a sample, in the order of their tokens. Raises as `sample` does."""
+        entry = self.entry(number)
+        members = [] if entry.image is None else [entry.image, *(entry.more or ())]
+        return [self._read(entry.shard, member) for member in members]
 
     def image_format(self, number: int) -> Literal["jpg", "png"] | None:
         """The format of a sample's image, by its first bytes; None for a text-only sample. Raises as `sample` does."""

@@ -153,7 +153,8 @@ def _index(
 
 
 def _spans(entry: IndexEntry) -> Iterator[Span]:
-    for what, member in (("record", entry.record), ("image", entry.image)):
+    further = ((f"image {at}", member) for at, member in enumerate(entry.more or (), 1))
+    for what, member in (("record", entry.record), ("image", entry.image), *further):
         if member is not None:
             yield Span(f"{what} of {entry.key}", *member)
 

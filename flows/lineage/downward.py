@@ -74,10 +74,11 @@ class Downwards:
         answers = {key_of(line["id"]): line["answers"] for line in self._lines(entries, "generate", ORIGINS)}
         for stage in STAGES:
             for line in self._lines(entries, "shard", index_file(Path(), stage).as_posix()):
-                image = line["image"]
+                image, more = line["image"], line.get("more")
                 yield {
                     "stage": stage, "key": line["key"], "shard": line["shard"],
                     "image": None if image is None else image[2],
+                    **({"more_images": [one[2] for one in more]} if more else {}),
                     "answers": answers.get(line["key"], []) if stage == "instruct" else [],
                 }
 
@@ -102,9 +103,9 @@ class Downwards:
         told: dict[str, int] = {}
         images = set[str]()
         for stage in STAGES:
-            lines = list(self._lines(entries, "shard", index_file(Path(), stage).as_posix(), lambda one: one["image"]))
+            lines = list(self._lines(entries, "shard", index_file(Path(), stage).as_posix(), _images))
             told[f"{stage} samples"] = len(lines)
-            images |= {image[2] for image in lines if image is not None}
+            images.update(*lines)
         answers = list(self._lines(entries, "generate", ORIGINS, lambda one: one["answers"]))
         told |= {"conversations": len(answers), "answers": len({key for keys in answers for key in keys})}
         told["images"] = len(images)
@@ -158,3 +159,8 @@ def _part(stage: str, made: Made, entry: Entry | None) -> Part:
 def sample_lines(samples: Iterator[dict[str, Any]]) -> Iterator[str]:
     """The samples as JSON lines."""
     return (json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
+
+
+def _images(entry: dict[str, Any]) -> list[str]:
+    """sha256 of the images of a sample, out of its line in an index."""
+    return [image[2] for image in (entry["image"], *entry.get("more", ())) if image is not None]

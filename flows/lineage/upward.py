@@ -155,8 +155,12 @@ def _checkpoints(catalogue: Catalogue, uses: Iterable[Use]) -> Iterator[Learner]
     learned: dict[str, Learner] = {}
     entries = [entry for entry in catalogue.of_kind(Checkpoint) if entry.stage in STAGES]
     for entry in sorted(entries, key=lambda entry: STAGES.index(entry.stage)):
-        shards, before = (entry.manifest.parents.get(name, "") for name in ("shard", "align"))
-        if (shards, entry.stage) in used:
+        parents = entry.manifest.parents
+        before = parents.get("align", "")
+        # Its own shards, and those that it mixed with them.
+        read = (digest for name, digest in parents.items() if name == "shard" or name.startswith("mixture "))
+        shards = next((digest for digest in read if (digest, entry.stage) in used), None)
+        if shards is not None:
             why = f"trained on shard set {shards[:12]}"
         elif before in learned:
             why = f"goes on from checkpoint {before[:12]}"

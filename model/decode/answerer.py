@@ -24,13 +24,14 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True)
 class Question:
-    """A human turn, with the image token in front where it has an image."""
+    """A human turn, with the image token in front where it has an image; with several, a token for each."""
 
     text: str
     image: Path | None
     max_new_tokens: int
     begun: str = ""
     sampling: Sampling = GREEDY
+    more_images: tuple[Path, ...] = ()
 
 
 class Asked(Protocol):
@@ -103,4 +104,5 @@ class HuggingFaceAnswerer:
                 f"a prompt of {len(prompt)} tokens leaves no room for an answer in {self._forward.longest} positions "
                 f"({question.text[:60]!r}); give fewer examples, or leave the question out"
             )
-        return Job(number, tuple(prompt), question.image, min(question.max_new_tokens, room), question.sampling)
+        more: tuple[Path, ...] = getattr(question, "more_images", ())
+        return Job(number, tuple(prompt), question.image, min(question.max_new_tokens, room), question.sampling, more)

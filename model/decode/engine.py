@@ -36,6 +36,12 @@ class Job:
     image: Path | None
     limit: int
     sampling: Sampling
+    more_images: tuple[Path, ...] = ()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Its images, in the order of their tokens."""
+        return () if self.image is None else (self.image, *self.more_images)
 
 
 @dataclass
@@ -66,7 +72,7 @@ class Engine:
         waiting = deque(sorted(jobs, key=lambda job: -len(job.prompt)))
         rows: list[Row | None] = [None] * min(self._batch, len(waiting))
         slots = Slots(len(rows), self._forward.device, self._forward.llava.dtype)
-        order = [job.image for job in waiting if job.image is not None]
+        order = [image for job in waiting for image in job.images]
         with ImagesAhead(order, self._transform, self._forward.see, ahead=2 * self._batch) as images:
             while waiting or any(rows):
                 free = [place for place, row in enumerate(rows) if row is None]
@@ -86,7 +92,7 @@ class Engine:
             several = max(1, min(len(places), PREFILL_TOKENS // len(waiting[0].prompt)))
             jobs = [waiting.popleft() for _ in range(min(several, len(waiting)))]
             taken, places = places[: len(jobs)], places[len(jobs) :]
-            shown = images.features([job.image for job in jobs if job.image is not None])
+            shown = images.features([image for job in jobs for image in job.images])
             kept, logits = self._forward.prefill([job.prompt for job in jobs], shown)
             slots.admit(taken, kept, [len(job.prompt) for job in jobs])
             for place, job in zip(taken, jobs, strict=True):

@@ -33,13 +33,13 @@ def likelihoods(
     prompt, the others from a pass that goes on from the prompt's keys and values.
     """
     order = sorted(range(len(jobs)), key=lambda index: -len(jobs[index].prompt))
-    images = [image for index in order if (image := jobs[index].image) is not None]
+    images = [image for index in order for image in jobs[index].images]
     with ImagesAhead(images, transform, forward.see, ahead=2 * batch) as ahead:
         while order:
             several = _so_many([jobs[index] for index in order], [answers[index] for index in order], batch)
             now, order = order[:several], order[several:]
             asked, given = [jobs[index] for index in now], [answers[index] for index in now]
-            shown = ahead.features([job.image for job in asked if job.image is not None])
+            shown = ahead.features([image for job in asked for image in job.images])
             yield from _scored(forward, asked, given, shown)
 
 

@@ -92,13 +92,16 @@ class ByChatTemplate:
 
     def ids(self, text: str, begun: str) -> list[int]:
         """See `Prompts`."""
-        words = text.removeprefix(f"{IMAGE_TOKEN}\n")
-        content = [{"type": "image"}] * (words != text) + [{"type": "text", "text": words}]
+        words = text
+        while words.startswith(f"{IMAGE_TOKEN}\n"):
+            words = words.removeprefix(f"{IMAGE_TOKEN}\n")
+        shown = (len(text) - len(words)) // len(f"{IMAGE_TOKEN}\n")
+        content = [{"type": "image"}] * shown + [{"type": "text", "text": words}]
         messages: Any = [{"role": "user", "content": content}]  # transformers types content as words alone
         rendered = self._tokenizer.apply_chat_template(
             messages, chat_template=self._template, add_generation_prompt=True, tokenize=False
         )
-        told = str(rendered).replace(IMAGE_TOKEN, self._image, 1)
+        told = str(rendered).replace(IMAGE_TOKEN, self._image, max(1, shown))
         if begun:
             told += begun if told[-1:].isspace() else f" {begun}"
         # Where the template writes the mark of the beginning itself, the tokenizer is not to do so again.

@@ -14,8 +14,9 @@ from tasks.ingest.staging import Staging
 
 STAGES = ("align", "instruct")
 SCHEMA = (
-    """CREATE TABLE sample (stage TEXT, id TEXT, source INTEGER, image TEXT, turns TEXT, PRIMARY KEY (stage, id))
-    WITHOUT ROWID""",
+    # more: the names of further images, as a JSON list; null for none.
+    """CREATE TABLE sample (stage TEXT, id TEXT, source INTEGER, image TEXT, more TEXT, turns TEXT,
+    PRIMARY KEY (stage, id)) WITHOUT ROWID""",
     "CREATE TABLE repeated (stage TEXT, id TEXT, number INTEGER, PRIMARY KEY (stage, id)) WITHOUT ROWID",
     """CREATE TABLE question (id TEXT PRIMARY KEY, source INTEGER, image TEXT, problem TEXT) WITHOUT ROWID""",
 )
@@ -38,9 +39,11 @@ class Given:
     def add_sample(self, source: int, sample: GivenSample) -> bool:
         """Take up a sample. Returns whether its id was taken: it then has the next free number behind it."""
         turns = json.dumps([[turn.role, turn.text] for turn in sample.turns], ensure_ascii=False)
+        more = json.dumps(sample.more) if sample.more else None
         name, renamed = sample.id, False
         while not self._staging.put(
-            "INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?)", sample.stage, name, source, sample.image, turns
+            "INSERT OR IGNORE INTO sample VALUES (?, ?, ?, ?, ?, ?)",
+            sample.stage, name, source, sample.image, more, turns,
         ):
             name, renamed = f"{sample.id}-{self._next(sample)}", True
         return renamed
@@ -59,11 +62,12 @@ class Given:
         """Write given/<stage>.jsonl and questions.jsonl, those whose image was left out excepted. Returns counts."""
         counts = {"given_align": 0, "given_instruct": 0, "given_without_image": 0, "questions": 0}
         for stage in STAGES:
-            query = f"SELECT id, image, final, reason, turns FROM sample AS given {JOINED} WHERE stage = ? ORDER BY id"
-            lines = (
-                Sample(id=name, image=image, kind="given", conversations=_turns(turns)).line()
-                for name, image, turns in self._kept(self._staging.rows(query, stage), quarantine)
+            query = (
+                "SELECT id, image, final, reason, json_array(given.source, more, turns) "
+                f"FROM sample AS given {JOINED} WHERE stage = ? ORDER BY id"
             )
+            kept = self._kept(self._staging.rows(query, stage), quarantine)
+            lines = (line for row in kept if (line := self._line(*row, quarantine)) is not None)
             counts[f"given_{stage}"] = _write(folder / "given" / f"{stage}.jsonl", lines)
         counts["given_without_image"] = self._staging.number("SELECT count(*) FROM sample WHERE image IS NULL")
         query = f"SELECT id, image, final, reason, problem FROM question AS given {JOINED} ORDER BY id"
@@ -81,6 +85,23 @@ class Given:
         self._staging.put("INSERT OR IGNORE INTO repeated VALUES (?, ?, 1)", *key)
         self._staging.put("UPDATE repeated SET number = number + 1 WHERE stage = ? AND id = ?", *key)
         return self._staging.number("SELECT number FROM repeated WHERE stage = ? AND id = ?", *key)
+
+    def _line(self, name: str, image: str | None, payload: str, quarantine: Quarantine) -> str | None:
+        """A sample whose first image is there; None where a further one is not."""
+        source, more, turns = json.loads(payload)
+        finals = []
+        for file in json.loads(more) if more else ():
+            final, reason = self._staging.first(
+                "SELECT final, reason FROM placed WHERE source = ? AND name = ?", source, file
+            ) or (None, "not listed")
+            if final is None:
+                left = WITH_ITS_IMAGE.get(reason, "its image was left out")
+                quarantine.add(Quarantined(name, left, f"{file}: {reason}"))
+                return None
+            finals.append(final)
+        return Sample(
+            id=name, image=image, more_images=tuple(finals) or None, kind="given", conversations=_turns(turns)
+        ).line()
 
     def _kept(self, rows: Iterator[Any], quarantine: Quarantine) -> Iterator[tuple[str, str | None, str]]:
         for name, image, final, reason, payload in rows:

@@ -91,11 +91,12 @@ class Intake:
             self._staging.add(number, RawImage(raw.id, raw.name, captions, raw.boxes, raw.size), given=False)
 
     def _sample(self, number: int, sample: GivenSample) -> None:
-        if sample.image is not None and not is_inside(sample.image):
-            self._leave_out(sample.id, "file name outside the data folder", ascii(sample.image)[:200])
+        outside = next((image for image in sample.images if not is_inside(image)), None)
+        if outside is not None:
+            self._leave_out(sample.id, "file name outside the data folder", ascii(outside)[:200])
             return
-        if sample.image is not None:
-            self._staging.add(number, RawImage(id_of(sample.image), sample.image), given=True)
+        for image in sample.images:
+            self._staging.add(number, RawImage(id_of(image), image), given=True)
         renamed = self.given.add_sample(number, sample)
         self.counts["given_moved_tokens"] += sample.moved
         self.counts["given_renamed"] += renamed

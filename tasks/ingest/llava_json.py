@@ -1,4 +1,8 @@
-"""The official LLaVA JSON as given samples: a list of {id, image?, conversations: [{from, value}, ...]}."""
+"""The official LLaVA JSON as given samples: a list of {id, image?, conversations: [{from, value}, ...]}.
+
+`image` may be a list of names, as LLaVA-NeXT's interleaved data have it: then each has its own image token, which stays
+where it is.
+"""
 
 from __future__ import annotations
 
@@ -52,17 +56,40 @@ def _sample(row: JsonValue | BadLine, source: LlavaJsonSource, where: str, longe
         raise _Unfit("malformed entry", str(row))
     if not isinstance(row, dict) or not isinstance(name := row.get("id"), str | int) or isinstance(name, bool):
         raise _Unfit("malformed entry", "no object with an 'id'")
-    image = row.get("image")
-    if image is not None and (not isinstance(image, str) or not image):
-        raise _Unfit("malformed entry", "'image' has to be the name of one file")
+    images = _images(row.get("image"))
     turns = _turns(row.get("conversations"), longest_turn)
-    placed = _with_image(turns) if image else _without_image(turns)
+    placed = _placed(turns, len(images))
     sample_id = sample_id_of(str(name)) or "sample"
     try:
-        Sample(id=sample_id, image="image" if image else None, kind="given", conversations=placed)
+        Sample(
+            id=sample_id, image=images[0] if images else None, more_images=images[1:] or None, kind="given",
+            conversations=placed,
+        )
     except ValidationError as error:
         raise _Unfit("broken turn order", ", ".join(turn.role for turn in turns) or "no turns") from error
-    return GivenSample(sample_id, source.stage, image or None, placed, placed != turns)
+    first = images[0] if images else None
+    return GivenSample(sample_id, source.stage, first, placed, placed != turns, images[1:])
+
+
+def _images(value: JsonValue) -> tuple[str, ...]:
+    """The files of a sample's images: a name, a list of names, or nothing."""
+    names = [] if value is None else value if isinstance(value, list) else [value]
+    if value == [] or not all(isinstance(name, str) and name for name in names):
+        raise _Unfit("malformed entry", "'image' has to be the name of a file, or a list of such names")
+    return tuple(str(name) for name in names)
+
+
+def _placed(turns: tuple[Turn, ...], images: int) -> tuple[Turn, ...]:
+    """The turns with as many image tokens as there are images."""
+    if images < 2:
+        return _with_image(turns) if images else _without_image(turns)
+    tokens = sum(turn.text.count(IMAGE_TOKEN) for turn in turns if turn.role == "human")
+    if not tokens:
+        first, *others = turns
+        return (Turn(role=first.role, text=f"{IMAGE_TOKEN}\n" * images + first.text), *others)
+    if tokens != images:
+        raise _Unfit("image tokens do not fit the images", f"{tokens} image tokens for {images} images")
+    return turns
 
 
 def _turns(value: JsonValue, longest: int) -> tuple[Turn, ...]:

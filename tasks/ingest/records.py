@@ -33,6 +33,7 @@ Reason = Literal[
     "degenerate box",
     "broken turn order",
     "image token without an image",
+    "image tokens do not fit the images",
     "its image was left out",
     "duplicate",
     "near duplicate",
@@ -74,7 +75,8 @@ class RawImage:
 
 @dataclass(frozen=True)
 class GivenSample:
-    """A conversation that a source brings; `image` is the file of its image as the source writes it."""
+    """A conversation that a source brings; `image` is the file of its image as the source writes it, `more` are those
+    of its further images."""
 
     id: str
     stage: Stage
@@ -83,6 +85,12 @@ class GivenSample:
     """As a `model.records.Sample` wants them."""
     moved: bool
     """Whether the image token was elsewhere than at the start of the first human turn."""
+    more: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """All its images."""
+        return () if self.image is None else (self.image, *self.more)
 
 
 @dataclass(frozen=True)

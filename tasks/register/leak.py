@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.shards import index_file
@@ -12,15 +13,16 @@ STAGES = ("align", "instruct")
 IMAGES = "images"
 
 
-def overlap(shards: Path, evaluation: Path) -> int | None:
-    """How many different images of an evaluation are among the training samples of a ShardSet.
+def overlap(shards: Path, evaluation: Path, mixed: Sequence[Path] = ()) -> int | None:
+    """How many different images of an evaluation are among the training samples of a ShardSet, or of those that a stage
+    mixed with it.
 
-    Both are folders of the artifacts. None where the evaluation kept no images, so that nobody can tell.
+    All are folders of the artifacts. None where the evaluation kept no images, so that nobody can tell.
     """
     asked = {file_entry(path).sha256 for path in sorted((evaluation / IMAGES).rglob("*")) if path.is_file()}
     if not asked:
         return None
-    trained = set().union(*(_trained(index_file(shards, stage)) for stage in STAGES))
+    trained = set().union(*(_trained(index_file(one, stage)) for one in (shards, *mixed) for stage in STAGES))
     return len(asked & trained)
 
 
@@ -29,5 +31,6 @@ def _trained(index: Path) -> set[str]:
     if not index.is_file():
         return set()
     with index.open(encoding="utf-8") as lines:
-        images = (json.loads(line)["image"] for line in lines)
+        entries = (json.loads(line) for line in lines)
+        images = (image for entry in entries for image in (entry["image"], *entry.get("more", ())))
         return {image[2] for image in images if image is not None}

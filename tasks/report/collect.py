@@ -13,7 +13,7 @@ from model.records import IMAGE_TOKEN, AnnotatedImage, Sample
 from tasks.image_files import ImageFiles
 from tasks.report import files
 from tasks.report.choose import evenly
-from tasks.report.inputs import Answer, Benchmark, Conversation, Conversations, Curve, Review, Score
+from tasks.report.inputs import Answer, Benchmark, Conversation, Conversations, Curve, Review, Score, Watched
 from tasks.tracker import dotted
 
 WHOLE = {"avg", "all"}
@@ -63,6 +63,15 @@ class _Point(files.File):
     loss: float
 
 
+class _Asked(files.File):
+    step: int
+    key: str
+    picture: str | None
+    question: str
+    wanted: str
+    answer: str
+
+
 class _Rejection(files.File):
     reason: str
 
@@ -90,6 +99,22 @@ def read_curve(stage: str, metrics: Path, facts: Mapping[str, str] | None = None
     """The loss by step out of a Checkpoint's metrics.jsonl."""
     points = [_Point.model_validate_json(line) for line in lines_of(metrics)]
     return Curve(stage=stage, points=tuple((point.step, point.loss) for point in points), facts=dict(facts or {}))
+
+
+def read_watched(stage: str, checkpoint: Path, shown: int = 5) -> tuple[Watched, ...]:
+    """What a stage answered to held-out samples on the way, at steps spread evenly, the last among them."""
+    told: dict[str, list[_Asked]] = {}
+    for line in lines_of(checkpoint / "answers.jsonl"):
+        asked = _Asked.model_validate_json(line)
+        told.setdefault(asked.key, []).append(asked)
+    return tuple(
+        Watched(
+            stage=stage, key=key, image=checkpoint / asked[0].picture if asked[0].picture else None,
+            question=asked[0].question, wanted=asked[0].wanted,
+            answers=tuple((one.step, one.answer) for one in [*evenly(asked[:-1], shown - 1), asked[-1]]),
+        )
+        for key, asked in told.items()
+    )
 
 
 def read_conversations(conversations: Path, images: Path, shown: int = 6) -> Conversations:

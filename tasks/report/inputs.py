@@ -79,6 +79,17 @@ class Curve(Frozen):
     """Shown under the chart: samples, trainable parameters, tokens a second."""
 
 
+class Watched(Frozen):
+    """A held-out sample and what was answered to it while a stage trained: (steps, answer), earliest first."""
+
+    stage: str
+    key: str
+    image: Path | None
+    question: str
+    wanted: str
+    answers: tuple[tuple[int, str], ...]
+
+
 class Conversation(Frozen):
     """A sample that the teacher wrote."""
 
@@ -170,6 +181,7 @@ class ReportInput(Frozen):
     decision: Decision | None = None
     benchmarks: tuple[Benchmark, ...] = ()
     curves: tuple[Curve, ...] = ()
+    watched: tuple[Watched, ...] = ()
     conversations: Conversations = Conversations()
     review: DataReview | None = None
     """What goes onto a page of its own, beside the report."""

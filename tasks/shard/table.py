@@ -34,30 +34,43 @@ CREATE TABLE sample (
     stage TEXT, id TEXT, rank BLOB, kind TEXT, image TEXT, start INTEGER, size INTEGER, sha256 BLOB, place INTEGER,
     held INTEGER
 );
+CREATE TABLE further (
+    stage TEXT, id TEXT, number INTEGER, image TEXT, PRIMARY KEY (stage, id, number)
+) WITHOUT ROWID;
 """
 _ADD_IMAGE = "INSERT OR IGNORE INTO image VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_SAMPLE = "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_FURTHER = "INSERT OR IGNORE INTO further VALUES (?, ?, ?, ?)"
 # One row a sample in the order of shards; a shard is a range of row numbers. `bytes` are those in a tar: a header and
-# whole blocks a member.
+# whole blocks a member. A sample of several images lies where the first of them does, and is held out if any is.
 _SORTED = """
 CREATE TABLE sorted AS SELECT
     s.stage AS stage, {held} AS held, coalesce(i.place, s.place) AS place, s.rank AS rank, s.id AS id,
     s.kind AS kind, s.start AS start, s.size AS size, s.sha256 AS sha256, i.file AS image_file,
     i.start AS image_start, i.size AS image_size, i.format AS format, i.sha256 AS image_sha256,
-    512 + (s.size + 511) / 512 * 512 + coalesce(512 + (i.size + 511) / 512 * 512, 0) AS bytes
-FROM sample s LEFT JOIN image i ON s.image = i.id
+    512 + (s.size + 511) / 512 * 512 + coalesce(512 + (i.size + 511) / 512 * 512, 0) + coalesce(m.bytes, 0) AS bytes
+FROM sample s LEFT JOIN image i ON s.image = i.id LEFT JOIN (
+    SELECT f.stage AS stage, f.id AS id, max(j.held) AS held, sum(512 + (j.size + 511) / 512 * 512) AS bytes
+    FROM further f JOIN image j ON f.image = j.id GROUP BY f.stage, f.id
+) m ON m.stage = s.stage AND m.id = s.id
 ORDER BY s.stage, held, coalesce(i.place, s.place), s.rank, s.id
 """
-_HELD = "coalesce(i.held, s.held)"
+_HELD = "max(coalesce(i.held, s.held), coalesce(m.held, 0))"
 _UNKNOWN_IMAGE = """
 SELECT s.id, s.image FROM sample s LEFT JOIN image i ON s.image = i.id
-WHERE s.image IS NOT NULL AND i.id IS NULL ORDER BY s.id LIMIT 1
+WHERE s.image IS NOT NULL AND i.id IS NULL
+UNION SELECT f.id, f.image FROM further f LEFT JOIN image i ON f.image = i.id WHERE i.id IS NULL ORDER BY 1 LIMIT 1
 """
 _USED_TWICE = "SELECT id FROM sample GROUP BY stage, rank, id HAVING count(*) > 1 ORDER BY id LIMIT 1"
 _UNTRAINED = "SELECT stage FROM sorted GROUP BY stage HAVING min(held) = 1"
 _ROWS = """
 SELECT id, start, size, sha256, image_file, image_start, image_size, format, image_sha256 FROM sorted
 WHERE rowid BETWEEN ? AND ? ORDER BY rank, id
+"""
+_FURTHER = """
+SELECT f.id, i.file, i.start, i.size, i.format, i.sha256 FROM sorted s
+JOIN further f ON f.stage = s.stage AND f.id = s.id JOIN image i ON f.image = i.id
+WHERE s.rowid BETWEEN ? AND ? ORDER BY f.id, f.number
 """
 
 
@@ -75,8 +88,18 @@ class StoredImage(NamedTuple):
     sha256: bytes
 
 
+class Further(NamedTuple):
+    """A further image of a sample, as in `Row`."""
+
+    image_file: str
+    image_start: int | None
+    image_size: int
+    format: str
+    image_sha256: bytes
+
+
 class Row(NamedTuple):
-    """A sample as it is written: where its record lies (`start`, `size` in the file of records), and its image."""
+    """A sample as it is written: where its record lies (`start`, `size` in the file of records), and its images."""
 
     id: str
     start: int
@@ -87,6 +110,7 @@ class Row(NamedTuple):
     image_size: int
     format: str
     image_sha256: bytes
+    more: tuple[Further, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +134,7 @@ class SampleTable:
         self._end = self.samples = 0
         self._images: list[tuple[object, ...]] = []
         self._samples: list[tuple[object, ...]] = []
+        self._further: list[tuple[object, ...]] = []
         with _disk_full_told():
             self._db = _connect(folder / TABLE)
             self._db.executescript(_TABLES)
@@ -130,6 +155,7 @@ class SampleTable:
         digest = hashlib.sha256(record).digest()
         row = (stage, sample.id, name, sample.kind, sample.image, self._end, len(record), digest, place, held)
         self._samples.append(row)
+        self._further += [(stage, sample.id, at, image) for at, image in enumerate(sample.images[1:], 1)]
         self._end += len(record)
         self.samples += 1
         if len(self._samples) >= BATCH:
@@ -184,7 +210,9 @@ class SampleTable:
             if self._db.executemany(_ADD_IMAGE, self._images).rowcount < len(self._images):
                 self._check_images()
             self._db.executemany(_ADD_SAMPLE, self._samples)
+            self._db.executemany(_ADD_FURTHER, self._further)
         self._images.clear()
+        self._further.clear()
         self._samples.clear()
 
     def _check_images(self) -> None:
@@ -205,7 +233,11 @@ class Rows:
 
         So each shard holds all kinds.
         """
-        return [Row(*row) for row in self._db.execute(_ROWS, (first, last))]
+        further: dict[str, tuple[Further, ...]] = {}
+        for name, *image in self._db.execute(_FURTHER, (first, last)):
+            further[name] = (*further.get(name, ()), Further(*image))
+        rows = (Row(*row) for row in self._db.execute(_ROWS, (first, last)))
+        return [row._replace(more=further.get(row.id, ())) for row in rows]
 
     def close(self) -> None:
         """Close the file."""

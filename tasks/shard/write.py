@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tasks.errors import ArtifactError, DataError, EnvironmentProblem
 from tasks.processes import die_with_parent
-from tasks.shard.table import RECORDS, Row, Rows
+from tasks.shard.table import RECORDS, Further, Row, Rows
 from tasks.shard.tars import BLOCK, LAYOUT, append, finish, key_of, padded
 from tasks.shards import IndexEntry, Member, ShardEntry
 from tasks.sinks import Sink
@@ -139,22 +139,25 @@ class ShardWriter:
             for row in rows:
                 key = key_of(row.id)
                 if row.image_file is not None:
-                    append(tar, f"{key}.{row.format}", _checked(self._image(row), row.image_sha256, row, "image"))
+                    append(tar, f"{key}.{row.format}", _checked(self._image(row, row), row.image_sha256, row, "image"))
+                for at, more in enumerate(row.more, 1):
+                    name = f"{key}.{at}.{more.format}"
+                    append(tar, name, _checked(self._image(row, more), more.image_sha256, row, f"image {at}"))
                 record = self._records.read(RECORDS, row.start, row.size)
                 append(tar, f"{key}.json", _checked(record, row.sha256, row, "record"))
             finish(tar)
         file = tar.entry
         return ShardEntry(shard=path, content=content, samples=len(rows), size=file.size, sha256=file.sha256)
 
-    def _image(self, row: Row) -> bytes:
-        assert row.image_file is not None
-        if row.image_start is not None:
-            return self._images.read(row.image_file, row.image_start, row.image_size)
+    def _image(self, row: Row, image: Row | Further) -> bytes:
+        assert image.image_file is not None
+        if image.image_start is not None:
+            return self._images.read(image.image_file, image.image_start, image.image_size)
         try:
-            return (self._sources.images / row.image_file).read_bytes()
+            return (self._sources.images / image.image_file).read_bytes()
         except OSError as error:
             raise DataError(
-                f"sample {row.id}: its image {row.image_file} cannot be read ({error.strerror})"
+                f"sample {row.id}: its image {image.image_file} cannot be read ({error.strerror})"
             ) from error
 
 
@@ -164,6 +167,8 @@ def content_of(rows: Sequence[Row]) -> str:
     for row in rows:
         digest.update(row.sha256)
         digest.update(b"-" if row.image_file is None else row.format.encode() + row.image_sha256)
+        for more in row.more:
+            digest.update(b"+" + more.format.encode() + more.image_sha256)
     return digest.hexdigest()
 
 
@@ -178,7 +183,9 @@ def index_of(rows: Sequence[Row], shard: str) -> Iterator[IndexEntry]:
 
     for row in rows:
         image = None if row.image_file is None else member(row.image_size, row.image_sha256)
-        yield IndexEntry(key=key_of(row.id), shard=shard, record=member(row.size, row.sha256), image=image)
+        more = tuple(member(one.image_size, one.image_sha256) for one in row.more) or None
+        record = member(row.size, row.sha256)
+        yield IndexEntry(key=key_of(row.id), shard=shard, record=record, image=image, more=more)
 
 
 def _checked(data: bytes, digest: bytes, row: Row, what: str) -> bytes:

@@ -102,6 +102,11 @@ class Engine:
             held = self.deepspeed.module.state_dict() if self.deepspeed.global_rank == 0 else None
         return None if held is None else {name.removeprefix("llava."): value for name, value in held.items()}
 
+    @property
+    def partitioned(self) -> bool:
+        """Whether each rank holds a part of the weights alone (ZeRO-3), so that all have to take part in any pass."""
+        return bool(self._partitioned)
+
     def any_rank(self, said: bool) -> bool:
         """Whether any rank says so. Every rank has to call it."""
         return self._over_ranks(torch.tensor([float(said)]))[0] > 0

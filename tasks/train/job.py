@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.schema import StageConfig, TrainConfig
+from configs.schema import LoraConfig, StageConfig, TrainConfig
 from model.stages import PLANS, Stage
 from tasks.train.checkpoints import Place
 
@@ -20,17 +20,26 @@ class Job:
     seed: int
     start: Path
     """A BaseModels folder to assemble (align), or a model folder to go on with."""
-    shards: Path
+    folders: dict[str, Path]
+    """Folders of ShardSets by their names in the stage's mixture; without a mixture the one it has, nameless."""
     survey: Path
     steps: int
     deepspeed: dict[str, Any]
     place: Place
     """Where its checkpoints go."""
+    profile: bool = False
+    """Look at a few steps closely (`tasks.train.profile`)."""
 
     @property
     def config(self) -> StageConfig:
         """The stage's part of the configuration."""
         return stage_config(self.train, self.stage)
+
+    @property
+    def lora(self) -> LoraConfig | None:
+        """The adapters of the stage; None where it trains no adapters."""
+        lora = self.train.lora
+        return lora if lora is not None and self.stage.value in lora.stages else None
 
     @property
     def stage_samples(self) -> str:

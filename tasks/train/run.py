@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +19,34 @@ from model.own_template import template_for
 from model.stages import PLANS, Stage
 from tasks.errors import TrainingError, TrainingStopped
 from tasks.progress import Progress
-from tasks.shards import ShardReader
 from tasks.stages import Built
 from tasks.train.board import Board, Line, Watcher
 from tasks.train.checkpoints import Checkpoints, Place
 from tasks.train.cluster import RaySettings, connect
 from tasks.train.fit import fit, trainer_of
-from tasks.train.job import Job
+from tasks.train.job import Job, stage_config
+from tasks.train.mixture import Sources, folders_of, order_of, told_of
+from tasks.train.profile import FOLDER, TABLE
 from tasks.train.schedule import total_steps
 from tasks.train.seen import plateau, speeds, spikes
-from tasks.train.survey import check, look_at
+from tasks.train.survey import check, check_sources, look_at
+from tasks.train.watched import LINES, PICTURES
 
 SAMPLES = "samples.jsonl"
 
 
 def build_checkpoint(
     folder: Path, stage: Stage, start: Path, shards: Path, experiment: Experiment, work: Path, cluster: RaySettings,
-    progress: Progress, watch: Callable[[Line], None] = lambda line: None,
+    progress: Progress, watch: Callable[[Line], None] = lambda line: None, others: Mapping[str, Path] | None = None,
+    profile: Path | None = None,
 ) -> Built:
     """Train one stage and write the checkpoint that `tasks.artifacts.Checkpoint` describes.
 
     `start` is the folder of a BaseModels (align) or of the Checkpoint to go on from. `work` outlives a crash: called
     again with the same one, training goes on from its last checkpoint, on as many workers as there are now. It is
-    removed when all is done. `watch` gets the figures of a step while training runs, times among them.
+    removed when all is done. `watch` gets the figures of a step while training runs, times among them. `others` are the
+    ShardSets that the stage mixes with its own, by their names in its mixture; `profile` is a folder for a trace of a
+    few steps and a table of where their time goes.
 
     Raises TooMuchBadInput, DataError for too few samples, NonFiniteLoss, TrainingError when workers fail for good,
     EnvironmentProblem.
@@ -48,27 +54,37 @@ def build_checkpoint(
     place = cluster.place(work)
     connect(cluster)
     work.mkdir(parents=True, exist_ok=True)
-    job, found = _prepare(stage, start, shards, experiment, work, place, progress)
-    final = _fit(job, work, progress, watch)
+    folders = folders_of(stage_config(experiment.train, stage).mixture, shards, others or {})
+    job, found, mixed = _prepare(stage, start, folders, experiment, work, place, progress)
+    final = _fit(replace(job, profile=profile is not None), work, progress, watch)
     shutil.copytree(final / "model", folder / "model")
+    if job.lora is not None:
+        shutil.copytree(final / "adapter", folder / "adapter")
     told = json.loads((final / "history.json").read_text())
     _write_lines(folder / "metrics.jsonl", told["history"])
     _write_lines(folder / SAMPLES, found)
+    if told["answers"]:
+        _write_lines(folder / LINES, told["answers"])
+        shutil.copytree(final / PICTURES, folder / PICTURES)
+    if profile is not None and (final / FOLDER).is_dir():
+        shutil.copytree(final / FOLDER, profile, dirs_exist_ok=True)
+        progress.note(f"where the time of a step goes: {profile / TABLE}")
     Checkpoints(place, work / "fetched", 1).clear()
     shutil.rmtree(work)
-    return _built(job, told, found)
+    return _built(job, told, found, mixed)
 
 
 def _prepare(
-    stage: Stage, start: Path, shards: Path, experiment: Experiment, work: Path, place: Place, progress: Progress
-) -> tuple[Job, list[dict[str, str]]]:
+    stage: Stage, start: Path, folders: dict[str, Path], experiment: Experiment, work: Path, place: Place,
+    progress: Progress,
+) -> tuple[Job, list[dict[str, str]], dict[str, dict[str, int]]]:
     train = experiment.train
     job = Job(
         stage=stage,
         train=train,
         seed=experiment.seed,
         start=start if stage is Stage.ALIGN else start / "model",
-        shards=shards,
+        folders=folders,
         survey=work / "survey.npz",
         steps=1,
         deepspeed=json.loads(deepspeed_file(train.deepspeed).read_text(encoding="utf-8")),
@@ -80,15 +96,19 @@ def _prepare(
         else load(job.start)
     )
     tokenizer = assembled.conversations(template_for(job.template, assembled.tokenizer))
-    with ShardReader(shards, PLANS[stage].samples) as reader:
+    with Sources(folders, PLANS[stage].samples) as reader:
         found = look_at(reader, tokenizer, job.config.max_length, progress)
+        usable = reader.usable(found.survey.numbers)
     _write_lines(work / SAMPLES, found.lines)
     check(found, train, job.config.batch, work / SAMPLES)
+    check_sources(found, train, folders, usable)
     found.survey.save(job.survey)
     if found.quarantined:
         progress.note(f"{len(found.quarantined)} samples quarantined: {found.quarantined[0]['reason']}")
-    steps = total_steps(job.config, len(found.survey.numbers))
-    return Job(**{**vars(job), "steps": steps}), found.lines
+    mixture = job.config.mixture
+    order = order_of(job.seed, mixture, usable, job.config.batch)
+    steps = total_steps(job.config, order.samples)
+    return replace(job, steps=steps), found.lines, told_of(mixture, usable, order, steps)
 
 
 def _fit(job: Job, work: Path, progress: Progress, watch: Callable[[Line], None]) -> Path:
@@ -142,7 +162,9 @@ def _cause(error: Exception) -> TrainingError:
     return TrainingError(f"training failed: {last}; run again to go on from the last checkpoint")
 
 
-def _built(job: Job, told: dict[str, Any], found: list[dict[str, str]]) -> Built:
+def _built(
+    job: Job, told: dict[str, Any], found: list[dict[str, str]], mixed: dict[str, dict[str, int]]
+) -> Built:
     history, timings = told["history"], told["timings"]
     losses = [line["loss"] for line in history]
     outcomes = Counter(line["outcome"] for line in found)
@@ -160,6 +182,8 @@ def _built(job: Job, told: dict[str, Any], found: list[dict[str, str]]) -> Built
         "checkpoints": len(told["checkpoint_seconds"]),
         "checkpoint_seconds": round(sum(told["checkpoint_seconds"]), 3),
     }
+    if mixed:
+        facts["mixture"] = {name: {**numbers} for name, numbers in mixed.items()}
     counts = {
         "steps": job.steps,
         "samples": sum(int(line["samples"]) for line in history),

@@ -33,6 +33,8 @@ class State(Frozen):
     history: list[dict[str, int | float]] = Field(default_factory=list)
     """Whole numbers stay whole: after a restart the same lines are written as without one."""
     timings: list[dict[str, float]] = Field(default_factory=list)
+    answers: list[dict[str, str | int | None]] = Field(default_factory=list)
+    """What held-out samples were answered on the way."""
 
     @classmethod
     def parse(cls, text: bytes) -> State:

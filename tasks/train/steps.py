@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from model.build import Assembled
-from model.order import StepOrder
 from model.packed import Row, collate
 from model.packing import spread
 from model.tokenize import ConversationTokenizer
-from tasks.shards import ShardReader
+from tasks.errors import DataError
+from tasks.train.mixture import Order, Sources
 from tasks.train.survey import Survey
 
 AHEAD = 2
@@ -34,7 +34,7 @@ class Planner:
     """Plans steps. Nothing in it depends on time, on other ranks, or on steps before."""
 
     survey: Survey
-    order: StepOrder
+    order: Order
     rank: int
     ranks: int
     row_tokens: int
@@ -57,7 +57,7 @@ class Planner:
 class RowReader:
     """Makes the rows of a plan out of shards."""
 
-    reader: ShardReader
+    reader: Sources
     survey: Survey
     tokenizer: ConversationTokenizer
     assembled: Assembled
@@ -76,9 +76,24 @@ class RowReader:
         transform = self.assembled.transform()
         numbers = [int(self.survey.numbers[at]) for at in positions]
         samples = [self.tokenizer.encode(self.reader.sample(number), self.max_length) for number in numbers]
-        images = [image for number in numbers if (image := self.reader.image_bytes(number)) is not None]
+        images = [
+            image
+            for number, sample in zip(numbers, samples, strict=True)
+            for image in self._shown(number, self.tokenizer.images_in(sample))
+        ]
         pad = int(self.assembled.tokenizer.pad_token_id or 0)
         return collate(samples, [transform(image) for image in images], transform.dummy(), pad)
+
+
+    def _shown(self, number: int, images: int) -> list[bytes]:
+        """The images of a sample that are left of it: those of trailing turns that did not fit are gone with them."""
+        found = self.reader.images(number)
+        if len(found) < images:
+            raise DataError(
+                f"sample {self.reader.keys()[number]} speaks of {images} images and its shard holds {len(found)}; make "
+                "the shards anew"
+            )
+        return found[:images]
 
 
 def read_ahead(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import fsspec
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from configs.schema import Experiment
 from tasks import errors
@@ -53,6 +53,8 @@ class JobOrder(Frozen):
     """Descriptor of the BaseModels or Checkpoint to go on from."""
     start_kind: str
     shards: dict[str, JsonValue]
+    others: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Descriptors of the other sources of the stage's mixture, by name."""
     experiment: dict[str, JsonValue]
     store: str
     options: dict[str, JsonValue]
@@ -312,13 +314,15 @@ class Submission:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def order(
-        self, stage: str, name: str, start: Artifact, shards: Artifact, experiment: Experiment, checkpoints: str | None
+        self, stage: str, name: str, start: Artifact, shards: Artifact, others: Mapping[str, Artifact],
+        experiment: Experiment, checkpoints: str | None,
     ) -> JobOrder:
         """What the job of a stage is to do."""
         return JobOrder(
             stage=stage, name=name, start=start.model_dump(mode="json"), start_kind=start.kind,
-            shards=shards.model_dump(mode="json"), experiment=experiment.model_dump(mode="json"), store=self.store,
-            options=dict(self.options), checkpoints=checkpoints,
+            shards=shards.model_dump(mode="json"),
+            others={name: other.model_dump(mode="json") for name, other in others.items()}, experiment=experiment.model_dump(mode="json"),
+            store=self.store, options=dict(self.options), checkpoints=checkpoints,
         )
 
 

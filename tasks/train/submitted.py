@@ -52,6 +52,7 @@ def work(place: Place, spoken: Spoken) -> None:
     store = Store(order.store, home / "scratch", dict(order.options))
     start = store.local(KINDS[order.start_kind].model_validate(order.start))
     shards = store.local(ShardSet.model_validate(order.shards))
+    others = {name: store.local(ShardSet.model_validate(other)) for name, other in order.others.items()}
     # "auto": the cluster that this job was submitted to.
     cluster = RaySettings(
         address="auto", temp=home / "ray", checkpoints=order.checkpoints, storage_options=dict(order.options)
@@ -60,7 +61,7 @@ def work(place: Place, spoken: Spoken) -> None:
     with tempfile.TemporaryDirectory(prefix="job-", dir=home) as folder:
         built = build_checkpoint(
             Path(folder), Stage(order.stage), start, shards, Experiment.model_validate(order.experiment),
-            home / "work" / order.name, cluster, spoken, spoken.figures,
+            home / "work" / order.name, cluster, spoken, spoken.figures, others,
         )
         place.put(Path(folder), RESULT)
     place.write(BUILT, json.dumps({"counts": built.counts, "facts": built.facts}))

@@ -5,19 +5,31 @@ Workers get the lengths with it, so that each can work out the rows of every ran
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from configs.schema import TrainConfig
+from model.records import Sample
 from model.tokenize import IGNORE, ConversationTokenizer, Unusable
 from tasks.errors import DataError, TooMuchBadInput
 from tasks.progress import Progress
-from tasks.shards import ShardReader
 
 EVERY = 500
+
+
+class Reader(Protocol):
+    """Samples by number."""
+
+    def keys(self) -> list[str]:
+        """Their keys, in the order of their numbers."""
+
+    def sample(self, number: int) -> Sample:
+        """One of them."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ class Findings:
 
 
 def look_at(
-    reader: ShardReader, tokenizer: ConversationTokenizer, max_length: int, progress: Progress, every: int = 1
+    reader: Reader, tokenizer: ConversationTokenizer, max_length: int, progress: Progress, every: int = 1
 ) -> Findings:
     """Tokenise every sample; with `every`, the first of each so many alone."""
     numbers, lengths, supervised = [], [], []
@@ -118,3 +130,17 @@ def check(found: Findings, train: TrainConfig, batch: int, listed: Path) -> None
             + (f" ({len(found.quarantined)} were quarantined: {found.quarantined[0]['reason']})"
                if found.quarantined else "")
         )
+
+
+def check_sources(found: Findings, train: TrainConfig, names: Iterable[str], usable: Sequence[int]) -> None:
+    """Raise TooMuchBadInput naming a source of a mixture of whose samples too many suffer, however few they are beside
+    those of the others: it does not fit the stage's template, or the model's images. `usable` samples each.
+    """
+    for name, number in zip(names, usable, strict=True):
+        of_it = Findings(
+            Survey(*[np.zeros(number, np.int64)] * 3),
+            [line for line in found.quarantined if line["key"].startswith(f"{name}/")],
+            [line for line in found.truncated if line["key"].startswith(f"{name}/")],
+        )
+        if name and (wrong := too_many(of_it, train)):
+            raise TooMuchBadInput(f"source {name} of the mixture does not fit this stage: {wrong}; or leave it out")

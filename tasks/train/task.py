@@ -15,6 +15,9 @@ from tasks.stages import Built, StageSpec
 from tasks.train.cluster import RaySettings
 from tasks.train.submission import Submission
 
+MIXED = "mixture "
+"""What the names of a stage's parents begin with that it mixes with its own shards."""
+
 
 def title() -> str:
     """"align: 100 steps"."""
@@ -30,10 +33,15 @@ def train(
     submission: Submission | None = None,
 ) -> Checkpoint:
     """The checkpoint of one training stage, which the spec names. With a submission, a job of a cluster makes it."""
+    others = {
+        name.removeprefix(MIXED): parent for name, parent in spec.parents.items() if name.startswith(MIXED)
+    }
 
     def submit(folder: Path, progress: Progress) -> Built:
         assert submission is not None
-        order = submission.order(spec.name, spec.work_name, start, shards, run.experiment, cluster.checkpoints)
+        order = submission.order(
+            spec.name, spec.work_name, start, shards, others, run.experiment, cluster.checkpoints
+        )
         return submission.submitter.build(folder, order, progress, lambda figures: run.figures(spec.name, figures))
 
     def build(folder: Path, progress: Progress) -> Built:
@@ -46,6 +54,8 @@ def train(
             return build_checkpoint(
                 folder, Stage(spec.name), run.local(start), run.local(shards), run.experiment, work, cluster, progress,
                 lambda figures: run.figures(spec.name, figures),
+                {name: run.local(other) for name, other in others.items()},
+                run.profile / spec.name if run.profile else None,
             )
 
     checkpoint = run.make(spec, build if submission is None else submit)

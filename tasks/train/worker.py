@@ -15,7 +15,10 @@ from tasks.train.checkpoints import FINAL, Checkpoints, scratch_at
 from tasks.train.job import Job
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from model.packed import Row
+    from tasks.train.profile import Profiled
     from tasks.train.state import State
     from tasks.train.steps import StepPlan
 
@@ -44,21 +47,24 @@ class _Loop:
 
     def __init__(self, job: Job, rank: int, ranks: int, board: Any, scratch: Path) -> None:
         from model.build import assemble, load
-        from model.order import StepOrder
+        from model.lora import Adapter, adapt
         from model.own_template import template_for
         from model.packed import PackedLlava
         from model.stages import Stage, freeze_for
-        from tasks.shards import ShardReader
         from tasks.train.engine import Engine, deepspeed_settings
         from tasks.train.keeping import Keeper
+        from tasks.train.mixture import Sources, order_of
         from tasks.train.state import identity_of
         from tasks.train.steps import Planner, RowReader
         from tasks.train.survey import Survey
+        from tasks.train.watched import Watched
 
         self.job, self.rank, self.ranks, self.board = job, rank, ranks, board
         self.history: list[dict[str, int | float]] = []
         self.timings: list[dict[str, float]] = []
         self.segments: list[tuple[int, int]] = []
+        self.answers: list[dict[str, str | int | None]] = []
+        self.profiled: Profiled | None = None
         self.identity = identity_of(job)
         train, config = job.train, job.config
         self.assembled = (
@@ -67,6 +73,9 @@ class _Loop:
             else load(job.start)
         )
         freeze_for(self.assembled.llava, job.stage)
+        self.adapter = Adapter(**job.lora.model_dump(exclude={"stages"})) if job.lora else None
+        if self.adapter is not None:
+            adapt(self.assembled.llava, self.adapter, job.seed)
         settings = deepspeed_settings(job.deepspeed, config, train.precision, ranks)
         self.engine = Engine(PackedLlava(self.assembled.llava), config, job.steps, settings)
         self.scratch, self.checkpoints = scratch, Checkpoints(job.place, scratch, train.keep_checkpoints)
@@ -74,11 +83,15 @@ class _Loop:
             self.engine, self.checkpoints, scratch_at(job.place, scratch), rank, config, self.note
         )
         survey = Survey.load(job.survey)
-        order = StepOrder(job.seed, len(survey.numbers), config.batch)
+        reader = Sources(job.folders, job.stage_samples)
+        order = order_of(job.seed, config.mixture, reader.usable(survey.numbers), config.batch)
         self.planner = Planner(survey, order, rank, ranks, config.row_tokens)
         tokenizer = self.assembled.conversations(template_for(job.template, self.assembled.tokenizer))
-        reader = ShardReader(job.shards, job.stage_samples)
         self.rows = RowReader(reader, survey, tokenizer, self.assembled, config.max_length)
+        self.watched: Watched | None = None
+        if config.sample_every:
+            own = next(iter(job.folders.values()))
+            self.watched = Watched(own, job.stage_samples, tokenizer, self.assembled, config.max_length)
 
     def restore(self) -> int:
         """Load engine, history and step of the last checkpoint. Returns the step to go on with.
@@ -89,19 +102,25 @@ class _Loop:
         if state is None:
             return 0
         self.history, self.timings, self.segments = state.history, state.timings, state.segments
+        self.answers = state.answers
         return state.step
 
     def run(self, first: int) -> int:
         """Steps `first` .. the last; checkpoints on the way, the finished model at the end. Returns the steps done."""
+        from tasks.train.profile import Profiled
         from tasks.train.steps import read_ahead
 
         self.segments = [*self.segments, (first, self.ranks)]
         self.engine.deepspeed.train()
+        if self.job.profile and self.rank == 0:
+            self.profiled = Profiled(self.engine.deepspeed, first, self.job.steps)
         asked = time.perf_counter()
         for plan, rows in read_ahead(first, self.job.steps, self.planner.plan, self.rows.rows):
             waited = time.perf_counter() - asked
-            heard = self._step(plan, rows, waited)
+            with self.profiled.step(plan.step, waited) if self.profiled else nullcontext():
+                heard = self._step(plan, rows, waited)
             done = plan.step + 1
+            self._watch(done)
             if done < self.job.steps:
                 if heard[1]:
                     self.keeper.keep_and_wait(self._state(done))
@@ -114,9 +133,14 @@ class _Loop:
         return self.job.steps
 
     def _step(self, plan: StepPlan, rows: Sequence[Row], waited: float) -> tuple[float, ...]:
+        import torch
+
         from tasks.errors import NonFiniteLoss
 
         config, started = self.job.config, time.perf_counter()
+        if self.adapter is not None:
+            # What adapters drop is then the same after a restart, on any device.
+            torch.manual_seed((self.job.seed * 1_000_003 + plan.step) * self.ranks + self.rank)
         try:
             result = self.engine.step(plan.step, rows, plan.supervised, self.keeper.said())
         except NonFiniteLoss as error:
@@ -159,13 +183,21 @@ class _Loop:
         if self.rank == 0 or "could not" in message or "failed" in message:
             self.board.put.remote({"note": message})
 
+    def _watch(self, done: int) -> None:
+        """Have held-out samples answered where it is time: by all ranks where each holds a part of the weights."""
+        every = self.job.config.sample_every
+        if self.watched is None or every is None or (done % every and done < self.job.steps):
+            return
+        if self.rank == 0 or self.engine.partitioned:
+            self.answers += [answered.model_dump() for answered in self.watched.ask(self.engine.deepspeed, done)]
+
     def _state(self, step: int) -> State:
         from tasks.train.state import State
 
         # Copies: it is written while further steps are added.
         return State(
             step=step, identity=self.identity, segments=self.segments, history=[*self.history],
-            timings=[*self.timings],
+            timings=[*self.timings], answers=[*self.answers],
         )
 
     def _finish(self, folder: Path) -> None:
@@ -173,14 +205,28 @@ class _Loop:
         folder.mkdir(parents=True)
         weights = self.engine.weights()
         self.keeper.wait()
-        if self.rank == 0:
-            self.assembled.save(folder / "model", self.chat_template, weights)
+        if weights is not None:
+            self._save(folder, weights)
             told = {
-                "history": self.history, "timings": self.timings, "segments": self.segments,
+                "history": self.history, "timings": self.timings, "segments": self.segments, "answers": self.answers,
                 "checkpoint_seconds": self.keeper.seconds, "checkpoint_bytes": self.keeper.bytes,
             }
+            if self.profiled is not None:
+                self.profiled.write(folder / "profile")
+            if self.watched is not None:
+                self.watched.write_pictures(folder)
             (folder / "history.json").write_text(json.dumps(told))
             self.checkpoints.finish(folder)
+
+    def _save(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        """The model, adapters merged into it and written beside it."""
+        from model.lora import merged, save_adapter, unwrap
+
+        if self.adapter is None:
+            return self.assembled.save(folder / "model", self.chat_template, weights)
+        unwrap(self.assembled.llava)
+        self.assembled.save(folder / "model", self.chat_template, merged(weights, self.adapter))
+        save_adapter(folder / "adapter", self.assembled.llava, weights, self.adapter)
 
     @property
     def chat_template(self) -> Any:

@@ -52,7 +52,8 @@ def index(size: int) -> str:
         member = (1536, 160_000, "0" * 64)
         with path.open("w", encoding="utf-8") as handle:
             for at in range(size):
-                entry = IndexEntry(key=f"{at:032x}", shard=f"align/shard-{at >> 10:06d}.tar", json=member, image=member)
+                shard = f"align/shard-{at >> 10:06d}.tar"
+                entry = IndexEntry(key=f"{at:032x}", shard=shard, record=member, image=member)
                 handle.write(entry.line() + "\n")
         started = time.perf_counter()
         with ShardReader(folder, "align") as reader:

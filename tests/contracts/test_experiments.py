@@ -31,3 +31,26 @@ def test_experiment_names_no_path_of_a_machine(experiment_id: str) -> None:
 def test_the_run_s_seed_can_be_set_and_changes_nothing_else(experiment_id: str) -> None:
     plain, seeded = load_experiment(experiment_id), load_experiment(experiment_id, ["seed=12345"])
     assert seeded == plain.model_copy(update={"seed": 12345})
+
+
+def test_scienceqa_is_the_papers_twelve_epochs_from_where_align_ended() -> None:
+    loaded = load_experiment("scienceqa_13b")
+    instruct = loaded.train.stages.instruct
+    assert (instruct.epochs, instruct.steps, instruct.batch, instruct.lr) == (12, None, 32, 2e-5)
+    assert loaded.shard.scienceqa_format == "QCM-LEPA"
+    asked = loaded.evaluate.scienceqa
+    assert asked is not None and (asked.prompt_format, asked.answering) == ("QCM-LEPA", "two_pass")
+    # No instruction data: what stage instruct reads, from the checkpoint of align, is ScienceQA alone.
+    assert loaded.generate.samples == 0
+    assert [source.kind for source in loaded.data.sources if getattr(source, "stage", None) != "align"] == ["scienceqa"]
+
+
+def test_lora_is_the_published_recipe() -> None:
+    plain, lora = load_experiment("llava_v1_5_7b"), load_experiment("llava_v1_5_7b_lora")
+    told = lora.train.lora
+    assert told is not None
+    assert (told.r, told.alpha, told.dropout, told.targets) == (128, 256.0, 0.05, "all-linear")
+    instruct = lora.train.stages.instruct
+    assert (instruct.lr, instruct.projector_lr, instruct.batch) == (2e-4, 2e-5, 128)
+    assert lora.train.stages.align == plain.train.stages.align
+    assert (lora.data, lora.base, lora.evaluate) == (plain.data, plain.base, plain.evaluate)

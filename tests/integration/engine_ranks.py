@@ -16,6 +16,7 @@ import torch
 
 from configs.schema import StageConfig
 from model.build import Assembled, assemble
+from model.lora import Adapter, adapt, merged
 from model.packed import PackedLlava, Row, collate
 from model.packing import spread
 from model.stages import Stage, freeze_for
@@ -41,9 +42,12 @@ class Case(TypedDict):
     """Write a checkpoint after this step, and end there."""
     load: NotRequired[str]
     """Name of the case whose checkpoint to go on from, on however many ranks that ran."""
+    lora: NotRequired[bool]
+    """Train adapters and projector; the weights written are the merged ones."""
 
 
 SAVE_AT = 2
+ADAPTER = Adapter(r=4, alpha=8.0, dropout=0.0)
 
 
 def sample(assembled: Assembled, number: int, images: int) -> Sample:
@@ -84,19 +88,21 @@ def supervised(samples: list[Sample]) -> int:
     return sum(label != IGNORE for encoded, _ in samples for label in encoded.labels)
 
 
-def assembled_for(base: Path) -> Assembled:
+def assembled_for(base: Path, *, lora: bool = False) -> Assembled:
     """The model every run starts from."""
     made = assemble(base, "mlp2x_gelu", -2, "square", 0)
     freeze_for(made.llava, Stage.INSTRUCT)
+    if lora:
+        adapt(made.llava, ADAPTER, 0)
     return made
 
 
-def reference(base: Path, arrangement: str) -> dict[str, Any]:
+def reference(base: Path, arrangement: str, *, lora: bool = False) -> dict[str, Any]:
     """Losses and final weights by plain torch: every sample by itself, gradients summed, one optimizer."""
     from tasks.train.engine import parameter_groups
     from tasks.train.schedule import rate
 
-    made = assembled_for(base)
+    made = assembled_for(base, lora=lora)
     model = PackedLlava(made.llava)
     groups = parameter_groups(model, CONFIG)
     optimizer = torch.optim.AdamW(groups, lr=CONFIG.lr, betas=CONFIG.betas)
@@ -113,7 +119,7 @@ def reference(base: Path, arrangement: str) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad()
         losses.append(total)
-    return {"losses": np.array(losses), **arrays(made.llava.state_dict())}
+    return {"losses": np.array(losses), **arrays(merged(made.llava.state_dict(), ADAPTER))}
 
 
 def arrays(weights: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -126,7 +132,7 @@ def run(base: Path, out: Path, case: Case, rank: int, ranks: int) -> dict[str, A
     from tasks.train.engine import Engine, deepspeed_settings
     from tasks.train.partitions import Partitions
 
-    made = assembled_for(base)
+    made = assembled_for(base, lora=case.get("lora", False))
     precision = case.get("precision", "fp32")
     settings = {"zero_optimization": {"stage": case["zero"]}, "zero_allow_untested_optimizer": True}
     engine = Engine(PackedLlava(made.llava), CONFIG, STEPS, deepspeed_settings(settings, CONFIG, precision, ranks))
@@ -145,7 +151,7 @@ def run(base: Path, out: Path, case: Case, rank: int, ranks: int) -> dict[str, A
         Partitions(engine.deepspeed).save(folder, rank)
     weights = engine.weights()
     engine.deepspeed.destroy()
-    return None if weights is None else {"losses": np.array(losses), **arrays(weights)}
+    return None if weights is None else {"losses": np.array(losses), **arrays(merged(weights, ADAPTER))}
 
 
 def main() -> None:

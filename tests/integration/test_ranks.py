@@ -26,6 +26,9 @@ ALL = [
     # Everything in one row, or a row for nearly each sample: gradients are then summed over several micro steps.
     for tokens in ((100_000, 64) if arrangement == "mixed" else (200,))
 ]
+ALL += [
+    Case(name=f"zero{zero}-lora", zero=zero, row_tokens=100, arrangement="mixed", lora=True) for zero in (1, 2, 3)
+]
 PATIENCE_SECONDS = 240
 
 
@@ -36,7 +39,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def references(base: Path) -> dict[str, dict[str, Any]]:
-    return {arrangement: reference(base, arrangement) for arrangement in ARRANGEMENTS}
+    plain = {arrangement: reference(base, arrangement) for arrangement in ARRANGEMENTS}
+    return plain | {"lora": reference(base, "mixed", lora=True)}
 
 
 def free_port() -> int:
@@ -91,7 +95,7 @@ def test_ranks_zero_stages_and_packing_change_neither_losses_nor_weights(
 ) -> None:
     assert found
     for name, (case, result) in found.items():
-        wanted = references[case["arrangement"]]
+        wanted = references["lora" if case.get("lora") else case["arrangement"]]
         assert result.keys() == wanted.keys()
         for part, value in wanted.items():
             np.testing.assert_allclose(result[part], value, rtol=0, atol=1e-5, err_msg=f"{name}: {part}")

@@ -110,7 +110,8 @@ def test_a_plan_shows_every_stage_and_its_reason(tmp_path: Path) -> None:
     ("experiment", "align", "instruct"),
     [
         ("llava_v1_5_7b", 2181, 5198), ("llava_v1_5_13b", 2181, 5198), ("llava_v1_7b", 4652, 14786),
-        ("llava_v1_13b", 4652, 14786), ("scienceqa_13b", 4652, 1194),
+        ("llava_v1_13b", 4652, 14786), ("scienceqa_13b", 4652, 4773),
+        ("llava_v1_5_7b_lora", 2181, 5198),
     ],
 )  # fmt: skip
 def test_official_recipes_have_their_steps_without_their_data(

@@ -113,6 +113,8 @@ def changed(*overrides: str) -> set[str]:
     [
         ("train.stages.instruct.lr=1e-5", {"instruct"}),
         ("train.stages.align.lr=1e-5", {"align"}),
+        ("train.lora={r: 8}", {"instruct"}),
+        ("train.stages.instruct.sample_every=5", {"instruct"}),
         ("train.workers=1", {"align", "instruct"}),
         ("train.template=plain", {"align", "instruct"}),
         ("base.seed=4", {"base"}),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,47 @@ def test_a_batch_can_be_learnt_by_heart_and_is_answered_after_saving(
     assert dict(answerer.answer(asked)) == {0: "A ball.", 1: "The cube."}
     assert dict(answerer.answer([Question("What is 1?", None, 12)])) == {0: "1"}
     assert dict(answerer.answer([])) == {}
+
+
+def test_several_images_are_seen_where_their_tokens_stand(base: Path, tmp_path: Path) -> None:
+    assembled = made(base)
+    assembled.save(tmp_path, BARE)
+    paths = [tmp_path / "1.png", tmp_path / "2.png"]
+    for seed, path in enumerate(paths):
+        noise(40, 40, seed).save(path)
+    text = "<image>\n<image>\nWhat is it?"
+    ids = assembled.conversations(BARE).prompt([Turn(role="human", text=text)])
+    plain: Any = LlavaForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    processor: Any = AutoProcessor.from_pretrained(tmp_path)
+    content = [{"type": "image"}, {"type": "image"}, {"type": "text", "text": "What is it?"}]
+    told = [{"role": "user", "content": content}]
+    shown = [Image.open(path).convert("RGB") for path in paths]
+    inputs = processor(text=processor.apply_chat_template(told, tokenize=False), images=shown, return_tensors="pt")
+    assert inputs["input_ids"][0].tolist() == ids
+    with torch.no_grad():
+        written = plain.generate(**inputs, max_new_tokens=8, do_sample=False)[0, len(ids) :]
+    wanted = str(assembled.tokenizer.decode(written, skip_special_tokens=True)).removeprefix(" ")
+    answerer = HuggingFaceAnswerer(tmp_path, "bare")
+    both = Question(text, paths[0], 8, more_images=(paths[1],))
+    swapped = Question(text, paths[1], 8, more_images=(paths[0],))
+    found = dict(answerer.answer([both, Question("What?", None, 8), swapped]))
+    assert found[0] == wanted
+    row = collate(
+        [Encoded(tuple(ids), (IGNORE,) * len(ids), turns=1)],
+        [assembled.transform().of(image) for image in shown], assembled.transform().dummy(), 0,
+    )
+    with torch.no_grad():
+        ours = assembled.llava.eval().lm_head(PackedLlava(assembled.llava).hidden(row))
+        torch.testing.assert_close(ours, plain(**inputs).logits[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_projector_that_does_not_fit_the_tower_is_refused(base: Path, tmp_path: Path) -> None:
+    made(base).save(tmp_path, BARE)
+    told = json.loads((tmp_path / "config.json").read_text())
+    told["text_config"]["hidden_size"] *= 2
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match=r"its weights do not fit its config\.json .*take a checkpoint as it was"):
+        load(tmp_path)
 
 
 def test_a_tokenizer_of_another_model_is_refused(base: Path, tmp_path: Path) -> None:

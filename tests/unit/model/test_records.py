@@ -50,6 +50,23 @@ def test_image_and_image_token_go_together_in_the_first_turn(texts: tuple[str, .
         sample(*texts, image=image)
 
 
+def several(*texts: str, images: tuple[str, ...]) -> Sample:
+    turns = [{"from": ("human", "gpt")[at % 2], "value": text} for at, text in enumerate(texts)]
+    told = {"id": "s", "image": images[0], "more_images": images[1:], "kind": "given", "conversations": turns}
+    return Sample.model_validate(told)
+
+
+def test_a_sample_of_several_images_has_a_token_for_each_in_whichever_human_turns() -> None:
+    written = several("<image>\n<image>\nCompare.", "So.", "And <image>?", "Alike.", images=("a", "b", "c"))
+    assert written.images == ("a", "b", "c")
+    assert Sample.model_validate_json(written.line()) == written
+    for texts in (("<image>\nWhat?", "So."), ("<image><image><image><image>", "So."), ("What?", "<image><image>")):
+        with pytest.raises(ValidationError, match="3 image tokens belong in the human turns"):
+            several(*texts, images=("a", "b", "c"))
+    with pytest.raises(ValidationError, match="more images need a first one"):
+        Sample.model_validate({**written.model_dump(by_alias=True), "image": None})
+
+
 def test_an_answer_may_write_the_image_token_as_words() -> None:
     assert sample("<image>\na", "write <image> in front", image="1").image == "1"
 

@@ -99,6 +99,18 @@ def test_the_prompt_of_each_round_is_a_prefix_of_what_is_trained_on(
         assert encoded.labels[len(prompt)] != IGNORE
 
 
+def test_each_image_token_becomes_features_and_truncation_takes_whole_rounds_with_theirs() -> None:
+    tokenizer = TOKENIZERS["bare"]
+    texts = ("<image>\n<image>\nCompare.", "So.", "And <image>?", "Alike.")
+    turns = tuple(Turn(role="gpt" if at % 2 else "human", text=text) for at, text in enumerate(texts))
+    three = Sample(id="s", image="a", more_images=("b", "c"), kind="given", conversations=turns)
+    encoded = tokenizer.encode(three, LONG)
+    assert tokenizer.images_in(encoded) == 3
+    assert encoded.ids.count(tokenizer.image_token_id) == 3 * IMAGE_TOKENS
+    cut = tokenizer.encode(three, len(encoded.ids) - 1)
+    assert (tokenizer.images_in(cut), cut.dropped_turns) == (2, 2)
+
+
 def messages(trained: Sample) -> list[dict[str, Any]]:
     roles = {"human": "user", "gpt": "assistant"}
     return [{"role": roles[turn.role], "content": turn.text} for turn in trained.conversations]

@@ -104,7 +104,16 @@ def test_samples_share_an_image_and_equal_files_are_one(tmp_path: Path) -> None:
         ({"id": "x"}, "malformed entry"),
         ({"conversations": turns("Q", "A")}, "malformed entry"),
         ({"id": "x", "conversations": [1]}, "malformed entry"),
-        ({"id": "x", "image": ["a.png"], "conversations": turns("Q", "A")}, "malformed entry"),
+        ({"id": "x", "image": ["a.png", 1], "conversations": turns("Q", "A")}, "malformed entry"),
+        ({"id": "x", "image": [], "conversations": turns("Q", "A")}, "malformed entry"),
+        (
+            {"id": "x", "image": ["a.png"] * 2, "conversations": turns("<image>\nQ", "A")},
+            "image tokens do not fit the images",
+        ),
+        (
+            {"id": "x", "image": ["a.png", "../b.png"], "conversations": turns("Q", "A")},
+            "file name outside the data folder",
+        ),
         (7, "malformed entry"),
         (row("x", "../a.png"), "file name outside the data folder"),
     ],
@@ -125,6 +134,24 @@ def test_samples_of_an_image_that_is_left_out_are_left_out_with_it(tmp_path: Pat
         "gone": "image file missing", "bad": "unreadable image", "2": "its image was left out",
         "3": "its image was left out",
     }
+
+
+def test_a_sample_of_several_images_keeps_their_order_and_places(tmp_path: Path) -> None:
+    rows = [
+        {"id": "1", "image": ["b.png", "a.png"], "conversations": turns("First <image>, then <image>.", "So.")},
+        {"id": "2", "image": ["a.png", "b.png", "a.png"], "conversations": turns("Compare.", "So.")},
+        {"id": "3", "image": ["a.png"], "conversations": turns("What? <image>", "So.")},
+        {"id": "4", "image": ["a.png", "gone.png"], "conversations": turns("<image>", "So.", "<image>", "So.")},
+    ]
+    root = write(tmp_path / "data", rows, {"a.png": picture(1), "b.png": picture(2)})
+    result = ingest(tmp_path / "out", root, INSTRUCT, limits=WIDE)
+    found = samples(result)
+    assert {name: sample.images for name, sample in found.items()} == {
+        "1": ("b", "a"), "2": ("a", "b", "a"), "3": ("a",),
+    }
+    assert said(found["1"])[0] == "First <image>, then <image>."
+    assert said(found["2"])[0] == "<image>\n<image>\n<image>\nCompare."
+    assert result.reasons() == {"gone": "image file missing", "4": "its image was left out"}
 
 
 def test_control_characters_and_half_characters_do_not_come_through(tmp_path: Path) -> None:

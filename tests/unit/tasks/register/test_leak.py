@@ -37,3 +37,15 @@ def test_images_of_either_stage_are_found_in_any_benchmark_and_counted_once(tmp_
 
 def test_without_images_nobody_can_tell(tmp_path: Path) -> None:
     assert overlap(shards(tmp_path / "shards", [b"cat"], []), tmp_path) is None
+
+
+def test_further_images_of_a_sample_and_mixed_shard_sets_count_too(tmp_path: Path) -> None:
+    def member(image: bytes) -> tuple[int, int, str]:
+        return 0, len(image), hashlib.sha256(image).hexdigest()
+
+    both = shards(tmp_path / "both", [], [])
+    entry = IndexEntry(key="1", shard="x.tar", record=(0, 1, "r"), image=member(b"hen"), more=(member(b"cow"),))
+    index_file(both, "instruct").write_text(f"{entry.line()}\n")
+    examined = asked(tmp_path / "e", {"bench/1.jpg": b"cow", "bench/2.jpg": b"dog"})
+    assert overlap(both, examined) == 1
+    assert overlap(both, examined, [shards(tmp_path / "mixed", [None], [b"dog"])]) == 2

@@ -6,6 +6,7 @@ import errno
 import json
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,38 @@ def test_no_image_is_both_trained_on_and_held_out_in_whatever_stage(inputs: Inpu
     assert built.counts["held_out_align_samples"] == len(held)
     assert built.counts["align_samples"] + built.counts["held_out_align_samples"] == 60
     assert built.counts["instruct_samples"] + built.counts["held_out_instruct_samples"] == 120
+
+
+def together(name: str, *images: str) -> Sample:
+    asked = "<image>" * len(images) + " What is it?"
+    told = {"id": name, "image": images[0], "more_images": images[1:], "kind": "given"}
+    turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": "It."}]
+    return Sample.model_validate({**told, "conversations": turns})
+
+
+def test_a_sample_of_several_images_has_them_all_and_none_that_is_held_out_is_trained_on(tmp_path: Path) -> None:
+    ids = [f"scene-{number:03d}" for number in range(40)]
+    talks = [together(f"pair-{at:02d}", ids[at], ids[at + 1], ids[at]) for at in range(39)]
+    Inputs(image_set(tmp_path / "images", ids), conversation_set(tmp_path / "talks", talks)).build(tmp_path / "out")
+    trained, held = images_of(tmp_path / "out", "align"), images_of(tmp_path / "out", "held_out_align")
+    seen = 0
+    for stage in ("instruct", "held_out_instruct"):
+        with ShardReader(tmp_path / "out", stage) as reader:
+            for number in range(len(reader)):
+                sample = reader.sample(number)
+                assert reader.images(number) == [image_bytes(name) for name in sample.images]
+                assert (stage == "instruct") == (not held & set(sample.images))
+                seen += 1
+    assert seen == 39 and trained and held
+    with tarfile.open(next((tmp_path / "out" / "instruct").glob("*.tar"))) as tar:
+        first = [name for name in tar.getnames() if name.startswith(tar.getnames()[0].split(".")[0])]
+    assert [name.split(".", 1)[1] for name in first] == ["jpg", "1.jpg", "2.jpg", "json"]
+
+
+def test_an_image_of_several_that_the_set_does_not_hold_is_named(tmp_path: Path) -> None:
+    talks = conversation_set(tmp_path / "talks", [together("pair", "scene", "gone")])
+    with pytest.raises(DataError, match="sample pair names image gone"):
+        Inputs(image_set(tmp_path / "images", ["scene"]), talks).build(tmp_path / "out")
 
 
 def test_all_samples_of_equal_images_lie_in_one_shard(tmp_path: Path) -> None:

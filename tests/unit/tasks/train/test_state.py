@@ -20,7 +20,7 @@ def job(folder: Path, *overrides: str, samples: int = 5) -> Job:
     survey = folder / f"survey-{samples}.npz"
     Survey(np.arange(samples), np.full(samples, 9), np.full(samples, 3)).save(survey)
     train = load_experiment("shapes", overrides).train
-    return Job(Stage.ALIGN, train, 0, folder, folder, survey, 10, {}, Place(str(folder)))
+    return Job(Stage.ALIGN, train, 0, folder, {"": folder}, survey, 10, {}, Place(str(folder)))
 
 
 def test_a_checkpoint_of_the_same_job_is_accepted_whatever_shapes_no_result(tmp_path: Path) -> None:
