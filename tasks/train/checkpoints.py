@@ -135,18 +135,18 @@ class Checkpoints:
 
     def whole(self) -> dict[int, Marker]:
         """Whole checkpoints by step, newest first, as their markers say; bytes are compared by `trouble`."""
-        found: dict[int, list[Marker]] = {}
+        found: dict[int, dict[int, Marker]] = {}
         for name in self._names():
             folder, _, file = name.partition("/")
             if folder.startswith("step-") and file.endswith(".json") and file.startswith("part-"):
                 with suppress(FileNotFoundError, ValidationError):  # gone meanwhile; half of a marker is none
-                    rank, marker = int(file[5:-5]), Marker.model_validate_json(self._read(name))
-                    if rank < marker.ranks:
-                        found.setdefault(marker.step, []).append(marker)
+                    marker = Marker.model_validate_json(self._read(name))
+                    found.setdefault(marker.step, {})[int(file[5:-5])] = marker
         return {
             step: markers[0]
             for step, markers in sorted(found.items(), reverse=True)
-            if len(markers) == markers[0].ranks and all(one.starts == markers[0].starts for one in markers)
+            # Other ranks' markers may be left of a start with more workers.
+            if 0 in markers and all(_together(markers[0], markers.get(rank)) for rank in range(markers[0].ranks))
         }
 
     def fetch(self, step: int, rank: int, ranks: int) -> list[Path]:
@@ -316,6 +316,10 @@ class Checkpoints:
 
 class TornCheckpoint(TrainingError):
     """A checkpoint that is not as it was written; the one before it is gone on from instead."""
+
+
+def _together(first: Marker, other: Marker | None) -> bool:
+    return other is not None and (other.ranks, other.starts) == (first.ranks, first.starts)
 
 
 def scratch_at(place: Place, fallback: Path) -> Path:
