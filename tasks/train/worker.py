@@ -51,6 +51,7 @@ class _Loop:
         from tasks.shards import ShardReader
         from tasks.train.engine import Engine, deepspeed_settings
         from tasks.train.keeping import Keeper
+        from tasks.train.partitions import Partitions
         from tasks.train.state import identity_of
         from tasks.train.steps import Planner, RowReader
         from tasks.train.survey import Survey
@@ -71,7 +72,8 @@ class _Loop:
         self.engine = Engine(PackedLlava(self.assembled.llava), config, job.steps, settings)
         self.scratch, self.checkpoints = scratch, Checkpoints(job.place, scratch, train.keep_checkpoints)
         self.keeper = Keeper(
-            self.engine, self.checkpoints, scratch_at(job.place, scratch), rank, config, self.note
+            self.engine, Partitions(self.engine.deepspeed), self.checkpoints, scratch_at(job.place, scratch), rank,
+            config, self.note,
         )
         survey = Survey.load(job.survey)
         order = StepOrder(job.seed, len(survey.numbers), config.batch)

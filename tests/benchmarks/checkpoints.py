@@ -40,12 +40,14 @@ def main() -> int:
 def _cost(asked: argparse.Namespace, folder: Path) -> str:
     from tasks.train.checkpoints import Checkpoints, Place, scratch_at
     from tasks.train.keeping import Keeper
+    from tasks.train.partitions import Partitions
 
     engine, rows, supervised = _engine(asked)
     place = Place(str(folder / "place"))
     config = StageConfig(batch=1, lr=1e-4, checkpoint_every=1_000_000, checkpoint_minutes=None)
     store = Checkpoints(place, folder, 1)
-    keeper = Keeper(engine, store, scratch_at(place, folder), 0, config, lambda message: None)
+    partitions, scratch = Partitions(engine.deepspeed), scratch_at(place, folder)
+    keeper = Keeper(engine, partitions, store, scratch, 0, config, lambda message: None)
     times: dict[bool, list[float]] = {True: [], False: []}
     wrote, step = [], 0
     for turn in range(2 * asked.rounds + 1):

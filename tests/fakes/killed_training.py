@@ -81,7 +81,8 @@ def started(job: TinyJob, folder: Path) -> Iterator[Start]:
     """A start of the job; nothing of it is left afterwards."""
     command = [sys.executable, "-m", "tests.fakes.tiny_training", str(write_job(job, folder / "job.json"))]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | QUIET
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | QUIET,
     )
     start = Start(process)
     family: list[psutil.Process] = []
