@@ -27,7 +27,7 @@ def trainer_of(job: Job, work: Path, board: Any) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from tasks.train.drain import ListeningTorch
+    from tasks.train.listening import ListeningTorch
     from tasks.train.worker import train_loop_per_worker
 
     train = job.train
