@@ -117,8 +117,8 @@ class _Beside(torch.nn.Module):
 
     def forward(self, row: Any) -> torch.Tensor:
         """The tiny model's loss, and a little of the block's."""
-        loss: torch.Tensor = self.tiny(row)
-        return loss + 1e-3 * self.wide(torch.ones(self.tokens, self.width)).square().mean()
+        loss: torch.Tensor = self.tiny(row) + 1e-3 * self.wide(torch.ones(self.tokens, self.width)).square().mean()
+        return loss
 
 
 def _positions(samples: int = 665_000, batch: int = 128) -> str:
