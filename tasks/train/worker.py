@@ -11,13 +11,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.train.checkpoints import FINAL, Checkpoints, scratch_at
+from tasks.train.checkpoints import FINAL, Checkpoints
 from tasks.train.job import Job
+from tasks.train.place import scratch_at
 
 if TYPE_CHECKING:
     from model.packed import Row
     from tasks.train.state import State
     from tasks.train.steps import StepPlan
+
 
 def train_loop_per_worker(told: dict[str, Any]) -> int:
     """Train the stage of `told["job"]`, resuming from its last checkpoint. Lines go to `told["board"]`.

@@ -38,9 +38,10 @@ def main() -> int:
 
 
 def _cost(asked: argparse.Namespace, folder: Path) -> str:
-    from tasks.train.checkpoints import Checkpoints, Place, scratch_at
+    from tasks.train.checkpoints import Checkpoints
     from tasks.train.keeping import Keeper
     from tasks.train.partitions import Partitions
+    from tasks.train.place import Place, scratch_at
 
     engine, rows, supervised = _engine(asked)
     place = Place(str(folder / "place"))

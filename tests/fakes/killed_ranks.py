@@ -34,7 +34,7 @@ def prepare(tiny: TinyJob) -> Any:
     """The job as workers get it."""
     from model.stages import Stage
     from tasks.progress import Silent
-    from tasks.train.checkpoints import Place
+    from tasks.train.place import Place
     from tasks.train.run import _prepare
 
     work = Path(tiny.work)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tasks.errors import EnvironmentProblem
-from tasks.train.checkpoints import FINAL, Checkpoints, Place, TornCheckpoint, part_name, scratch_at
+from tasks.train.checkpoints import FINAL, Checkpoints, TornCheckpoint, part_name
+from tasks.train.place import Place, scratch_at
 
 ONE, TWO = [(0, 1)], [(0, 2)]
 
@@ -107,7 +108,7 @@ def test_a_finished_model_is_there_when_its_marker_is(tmp_path: Path) -> None:
     assert (found / "model" / "weights").read_text() == "w"
     (found / FINAL).unlink()
     assert store.finished() is None
-    store.clear()
+    store.files.clear()
     assert not (tmp_path / "place").exists()
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import EnvironmentProblem
-from tasks.train.checkpoints import Checkpoints, Place, TornCheckpoint, part_name
+from tasks.train.checkpoints import Checkpoints, TornCheckpoint, part_name
+from tasks.train.place import Place
 from tests.fakes.seaweed import BUCKET, S3, seaweed
 from tests.unit.tasks.train.test_checkpoints import write
 
@@ -49,7 +50,7 @@ def test_a_checkpoint_in_s3_is_gone_on_from_on_another_machine(tmp_path: Path, s
 def test_a_torn_object_is_told(tmp_path: Path, s3: S3) -> None:
     store = Checkpoints(place_in(s3, "torn"), tmp_path / "here", 2)
     write(store, tmp_path, 2)
-    store._filesystem.pipe_file(f"s3://{BUCKET}/torn/step-00000002/{part_name(0)}", b"bits")
+    store.files.write(f"step-00000002/{part_name(0)}", b"bits")
     with pytest.raises(TornCheckpoint, match="has 4 of 17 bytes"):
         store.fetch(2, 0, 1)
 
@@ -63,7 +64,7 @@ def test_a_finished_model_comes_back_from_s3_and_leaves_nothing(tmp_path: Path, 
     store.finish(tmp_path / "made")
     found = Checkpoints(place, tmp_path / "there", 2).finished()
     assert found is not None and (found / "model" / "weights").read_text() == "w"
-    store.clear()
+    store.files.clear()
     assert store.finished() is None
 
 

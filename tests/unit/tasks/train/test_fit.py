@@ -10,9 +10,9 @@ import pytest
 
 from tasks.errors import NonFiniteLoss
 from tasks.progress import Silent
-from tasks.train.checkpoints import Place
 from tasks.train.cluster import RaySettings
 from tasks.train.fit import fit
+from tasks.train.place import Place
 
 INTERRUPTED = """
 import os, signal, sys, threading

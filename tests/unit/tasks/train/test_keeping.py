@@ -10,10 +10,11 @@ from torch import Tensor
 
 from configs.schema import StageConfig
 from tasks.errors import EnvironmentProblem, TrainingError
-from tasks.train.checkpoints import Checkpoints, Place, part_name, scratch_at
+from tasks.train.checkpoints import Checkpoints, part_name
 from tasks.train.engine import Engine
 from tasks.train.keeping import Keeper
 from tasks.train.partitions import Partitions
+from tasks.train.place import Place, scratch_at
 from tasks.train.state import State
 
 IDENTITY = {"settings": "mine"}
