@@ -83,18 +83,20 @@ def end(pids: Sequence[int]) -> list[int]:
 
 
 def newest(job: Any) -> int:
-    """The step of the newest checkpoint's folder, whole or not."""
-    return max((int(path.name[5:]) for path in Path(job.place.uri).glob("step-*")), default=0)
+    """The step of the newest whole checkpoint."""
+    from tasks.train.checkpoints import Checkpoints
+
+    return next(iter(Checkpoints(job.place, Path(tempfile.gettempdir()), 1).whole()), 0)
 
 
 def kill_at_random(job: Any, ranks: int, draw: random.Random) -> bool:
-    """One start, killed when it has begun to write a new checkpoint or some moments later; False if it ended."""
+    """One start, killed some moments after its first whole checkpoint; False if it ended before."""
     before, pids = newest(job), start(job, ranks)
     while newest(job) <= before:
         if os.waitpid(pids[0], os.WNOHANG)[0]:
             end(pids[1:])
             return False
-        time.sleep(0.001)
+        time.sleep(0.002)
     time.sleep(draw.choice([0.0, draw.uniform(0.0, 0.02), draw.uniform(0.0, 0.3)]))
     victim = draw.choice(pids)
     with suppress(ProcessLookupError):
