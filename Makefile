@@ -13,7 +13,7 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run doctor test lint types contracts unit integration format lock smollm2 teacher cli-surface clean distclean
+.PHONY: help setup run doctor test test-long lint types contracts unit integration format lock smollm2 teacher cli-surface clean distclean
 .NOTPARALLEL:
 
 help: ## this list
@@ -33,6 +33,9 @@ doctor: setup ## say what is missing or off on this machine
 test: lint types ## everything CI runs: lint, types, import rules, every test
 	.venv/bin/lint-imports --config pyproject.toml --cache-dir .cache/import_linter
 	$(PYTEST) $(WHAT)
+
+test-long: setup ## what takes more than some minutes, such as training killed at twenty moments
+	$(PYTEST) -m long $(WHAT)
 
 lint: setup ## ruff
 	.venv/bin/ruff check .

@@ -15,31 +15,20 @@ Ray Train's own checkpoints are not used (docs/decisions/0014-checkpoints-of-our
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
 
-import fsspec
 from pydantic import ValidationError
 
 from tasks.artifacts import Frozen
-from tasks.errors import EnvironmentProblem, TrainingError
+from tasks.errors import TrainingError
+from tasks.train.place import Files, Place
 
 FINAL = "final"
-ON_ITS_WAY = ".on-its-way"
-"""Folder at a local place where files are written before they are moved to their names: no copy on the same disk."""
 CHUNK = 1 << 22
-BACKOFF = (1.0, 4.0, 15.0, 40.0)
-"""Seconds before each further try to reach a store that failed; a minute in all."""
-
-Result = TypeVar("Result")
 
 
 class Sum(Frozen):
@@ -69,48 +58,12 @@ class Marker(Frozen):
     files: dict[str, Sum]
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the checkpoints of one stage under way lie; plain values, so that it travels to any node."""
-
-    uri: str
-    options: dict[str, Any] = field(default_factory=dict)
-    """For fsspec, of a remote store. Keys come from the environment."""
-    backoff: tuple[float, ...] = BACKOFF
-
-    @property
-    def remote(self) -> bool:
-        """Whether it is an object store."""
-        return "://" in self.uri
-
-    def trying(self, what: str, action: Callable[[], Result]) -> Result:
-        """The action's result; tried again after a while when the store fails.
-
-        Raises EnvironmentProblem, naming the remedy, when it fails for good; FileNotFoundError at once.
-        """
-        # Broad, as botocore, aiohttp and s3fs share no base class.
-        for pause in (*self.backoff, None):
-            try:
-                return action()
-            except FileNotFoundError:
-                raise
-            except Exception as error:
-                if pause is None:
-                    told = " ".join(str(error).split())[:200] or type(error).__name__
-                    raise EnvironmentProblem(
-                        f"{what} failed {len(self.backoff) + 1} times ({told}); earlier checkpoints are kept: see to "
-                        f"{self.uri} and run again"
-                    ) from error
-                time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
-
-
 class Checkpoints:
     """The checkpoints at a place. `scratch` is a local folder of this process for what is on its way."""
 
     def __init__(self, place: Place, scratch: Path, keep: int) -> None:
-        self.place, self.keep, self._scratch = place, keep, scratch
-        self._root = place.uri.rstrip("/")
+        self.place, self.keep = place, keep
+        self.files = Files(place, scratch)
 
     def write(self, step: int, rank: int, ranks: int, starts: Sequence[tuple[int, int]], made: Sequence[Path]) -> int:
         """Bring a rank's local files to their place, marker last; they are moved away. Returns their bytes.
@@ -123,10 +76,10 @@ class Checkpoints:
 
         def bring() -> None:
             # What a killed run left of this step is none from here on.
-            self._forget(marker)
+            self.files.forget(marker)
             for path in made:
-                self._put(path, f"{folder}/{path.name}")
-            self._write(marker, told)
+                self.files.put(path, f"{folder}/{path.name}")
+            self.files.write(marker, told)
 
         self.place.trying(f"writing the checkpoint of step {step}", bring)
         for path in made:
@@ -134,19 +87,19 @@ class Checkpoints:
         return sum(entry.size for entry in sums.values())
 
     def whole(self) -> dict[int, Marker]:
-        """Whole checkpoints by step, newest first, as their markers say; bytes are compared by `trouble`."""
-        found: dict[int, list[Marker]] = {}
-        for name in self._names():
+        """Whole checkpoints by step, newest first, as their markers say; bytes are compared by `fetch`."""
+        found: dict[int, dict[int, Marker]] = {}
+        for name in self.files.names():
             folder, _, file = name.partition("/")
             if folder.startswith("step-") and file.endswith(".json") and file.startswith("part-"):
                 with suppress(FileNotFoundError, ValidationError):  # gone meanwhile; half of a marker is none
-                    rank, marker = int(file[5:-5]), Marker.model_validate_json(self._read(name))
-                    if rank < marker.ranks:
-                        found.setdefault(marker.step, []).append(marker)
+                    marker = Marker.model_validate_json(self.files.read(name))
+                    found.setdefault(marker.step, {})[int(file[5:-5])] = marker
         return {
             step: markers[0]
             for step, markers in sorted(found.items(), reverse=True)
-            if len(markers) == markers[0].ranks and all(one.starts == markers[0].starts for one in markers)
+            # Other ranks' markers may be left of a start with more workers.
+            if 0 in markers and all(_together(markers[0], markers.get(rank)) for rank in range(markers[0].ranks))
         }
 
     def fetch(self, step: int, rank: int, ranks: int) -> list[Path]:
@@ -174,23 +127,23 @@ class Checkpoints:
         if not whole:
             return
         oldest = whole[: self.keep][-1]
-        for step in {int(name[5:13]) for name in self._names() if name.startswith("step-")}:
+        for step in {int(name[5:13]) for name in self.files.names() if name.startswith("step-")}:
             if step < oldest or (step < whole[0] and step not in whole):
                 self.remove(step)
 
     def remove_after(self, step: int) -> None:
         """Remove what was written of later steps than the one that training goes on from."""
-        for later in {int(name[5:13]) for name in self._names() if name.startswith("step-")}:
+        for later in {int(name[5:13]) for name in self.files.names() if name.startswith("step-")}:
             if later > step:
                 self.remove(later)
 
     def remove(self, step: int) -> None:
         """Remove a checkpoint, its markers first."""
-        names = [name for name in self._names() if name.startswith(f"{_folder(step)}/")]
+        names = [name for name in self.files.names() if name.startswith(f"{_folder(step)}/")]
         for name in sorted(names, key=lambda name: not name.endswith(".json")):
-            self._forget(name)
+            self.files.forget(name)
         if not self.place.remote:
-            shutil.rmtree(Path(self._root, _folder(step)), ignore_errors=True)
+            shutil.rmtree(Path(self.files.root, _folder(step)), ignore_errors=True)
 
     # ------------------------------------------------------------------------------------------ the finished model
 
@@ -198,46 +151,33 @@ class Checkpoints:
         """Bring the finished model, a local folder, to its place, marker last."""
 
         def bring() -> None:
-            self._forget(f"{FINAL}/{FINAL}")
+            self.files.forget(f"{FINAL}/{FINAL}")
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                self._put(path, f"{FINAL}/{path.relative_to(folder).as_posix()}")
-            self._write(f"{FINAL}/{FINAL}", b"")
+                self.files.put(path, f"{FINAL}/{path.relative_to(folder).as_posix()}")
+            self.files.write(f"{FINAL}/{FINAL}", b"")
 
         self.place.trying("writing the finished model", bring)
 
     def finished(self) -> Path | None:
         """A local folder with the finished model; None where there is none yet."""
-        names = [name for name in self._names() if name.startswith(f"{FINAL}/")]
+        names = [name for name in self.files.names() if name.startswith(f"{FINAL}/")]
         if f"{FINAL}/{FINAL}" not in names:
             return None
         if not self.place.remote:
-            return Path(self._root, FINAL)
+            return Path(self.files.root, FINAL)
         for name in names:
-            self._get(name)
-        return self._scratch / FINAL
-
-    def clear(self) -> None:
-        """Remove everything."""
-        if not self.place.remote:
-            shutil.rmtree(self._root, ignore_errors=True)
-        elif self._names():
-            self.place.trying("removing checkpoints", lambda: self._filesystem.rm(self._root, recursive=True))
-
-    # ------------------------------------------------------------------------------------------ files and objects
-
-    @cached_property
-    def _filesystem(self) -> Any:
-        return fsspec.core.url_to_fs(self._root, **self.place.options)[0]
+            self.files.get(name)
+        return self.files.scratch / FINAL
 
     def _marker_of(self, step: int, rank: int) -> Marker:
         try:
-            return Marker.model_validate_json(self._read(f"{_folder(step)}/{_marker(rank)}"))
+            return Marker.model_validate_json(self.files.read(f"{_folder(step)}/{_marker(rank)}"))
         except (FileNotFoundError, ValidationError) as error:
             raise TornCheckpoint(f"the marker of rank {rank} cannot be read") from error
 
     def _checked(self, name: str, wanted: Sum) -> Path:
         try:
-            path = self._get(name)
+            path = self.files.get(name)
             found = Sum.of(path)
         except FileNotFoundError as error:
             raise TornCheckpoint(f"{name} is missing") from error
@@ -247,88 +187,15 @@ class Checkpoints:
             raise TornCheckpoint(f"{name} was altered")
         return path
 
-    def _names(self) -> list[str]:
-        """Everything there is, relative to the root."""
-        if not self.place.remote:
-            root = Path(self._root)
-            found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-            return sorted(name for name in found if not name.startswith(ON_ITS_WAY))
-
-        def listed() -> list[str]:
-            self._filesystem.invalidate_cache()
-            base = str(self._filesystem._strip_protocol(self._root)).rstrip("/") + "/"
-            return sorted(str(path).removeprefix(base) for path in self._filesystem.find(self._root))
-
-        try:
-            return self.place.trying("listing checkpoints", listed)
-        except FileNotFoundError:
-            return []
-
-    def _read(self, name: str) -> bytes:
-        if not self.place.remote:
-            return Path(self._root, name).read_bytes()
-        return self.place.trying(f"reading {name}", lambda: bytes(self._filesystem.cat_file(f"{self._root}/{name}")))
-
-    def _get(self, name: str) -> Path:
-        """The file itself, or a local copy of a remote one."""
-        if not self.place.remote:
-            return Path(self._root, name)
-        target = self._scratch / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.place.trying(
-            f"reading {name}", lambda: self._filesystem.get_file(f"{self._root}/{name}", str(target))
-        )
-        return target
-
-    def _put(self, source: Path, name: str) -> None:
-        if self.place.remote:
-            self._filesystem.put_file(str(source), f"{self._root}/{name}")
-            return
-        target = Path(self._root, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        part.unlink(missing_ok=True)
-        try:
-            _link(source, part)
-            with part.open("rb") as handle:
-                os.fsync(handle.fileno())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-
-    def _write(self, name: str, data: bytes) -> None:
-        if self.place.remote:
-            self._filesystem.pipe_file(f"{self._root}/{name}", data)
-            return
-        target = Path(self._root, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        part.write_bytes(data)
-        part.replace(target)
-
-    def _forget(self, name: str) -> None:
-        with suppress(FileNotFoundError):
-            if self.place.remote:
-                self._filesystem.rm_file(f"{self._root}/{name}")
-            else:
-                Path(self._root, name).unlink()
-
 
 class TornCheckpoint(TrainingError):
     """A checkpoint that is not as it was written; the one before it is gone on from instead."""
 
 
-def scratch_at(place: Place, fallback: Path) -> Path:
-    """Where files for a place are best written first."""
-    return fallback if place.remote else Path(place.uri, ON_ITS_WAY)
+def _together(first: Marker, other: Marker | None) -> bool:
+    return other is not None and (other.ranks, other.starts) == (first.ranks, first.starts)
 
 
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file where the file system has that, else a copy."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def part_name(rank: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.errors import EnvironmentProblem
 from tasks.processes import handlers_kept
-from tasks.train.checkpoints import Place
+from tasks.train.place import Place
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORKER_VARIABLES = ("TORCH_EXTENSIONS_DIR", "DS_ACCELERATOR", "HF_HUB_OFFLINE", "PATH", "DO_NOT_TRACK")

@@ -12,8 +12,6 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from ray.train.torch import TorchConfig
-
 POLL_SECONDS = 0.5
 _told = threading.Event()
 
@@ -53,24 +51,3 @@ class Orders:
             with suppress(ray.exceptions.RayError):
                 if ray.get(self._board.stopping.remote(), timeout=30):
                     _told.set()
-
-
-_TorchBackend: Any = TorchConfig().backend_cls
-
-
-class ListeningBackend(_TorchBackend):  # type: ignore[misc]
-    """Sets up torch on the workers, and has them listen."""
-
-    def on_start(self, worker_group: Any, backend_config: Any) -> None:
-        """See ray.train.backend.Backend."""
-        worker_group.execute(listen)
-        super().on_start(worker_group, backend_config)
-
-
-class ListeningTorch(TorchConfig):
-    """torch.distributed between workers that can be told to leave."""
-
-    @property
-    def backend_cls(self) -> Any:
-        """See TorchConfig."""
-        return ListeningBackend

@@ -27,7 +27,7 @@ def trainer_of(job: Job, work: Path, board: Any) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from tasks.train.drain import ListeningTorch
+    from tasks.train.listening import ListeningTorch
     from tasks.train.worker import train_loop_per_worker
 
     train = job.train
@@ -58,22 +58,25 @@ def fit(trainer: Any, stop: Callable[[], object], progress: Progress) -> int | N
     """
     # In a thread: in the main one Ray would put its own handler in place of ours on SIGINT, for good.
     outcome: list[Any] = []
+    # Not the thread's own `join`: interrupted, Python 3.11's takes the thread for one that has ended.
+    over = threading.Event()
 
     def run() -> None:
         try:
             outcome.append(trainer.fit())
         except BaseException as error:  # noqa: BLE001 - raised again by who waits
             outcome.append(error)
+        finally:
+            over.set()
 
-    thread = threading.Thread(target=run, name="fit", daemon=True)
-    thread.start()
+    threading.Thread(target=run, name="fit", daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
+        while not over.wait(POLL_SECONDS):
+            pass
     except KeyboardInterrupt:
         progress.note("stopping: the step under way is ended and kept")
         stop()
-        thread.join(DRAIN_SECONDS)
+        over.wait(DRAIN_SECONDS)
         raise
     (result,) = outcome
     if isinstance(result, BaseException):

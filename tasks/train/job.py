@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.schema import LoraConfig, StageConfig, TrainConfig
 from model.stages import PLANS, Stage
-from tasks.train.checkpoints import Place
+from tasks.train.place import Place
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,11 @@ class Keeper:
     """One rank's end of the checkpoints of a stage. `say` tells whoever watches the run."""
 
     def __init__(
-        self, engine: Engine, checkpoints: Checkpoints, scratch: Path, rank: int, config: StageConfig,
-        say: Callable[[str], None],
+        self, engine: Engine, partitions: Partitions, checkpoints: Checkpoints, scratch: Path, rank: int,
+        config: StageConfig, say: Callable[[str], None],
     ) -> None:
-        self._engine, self._checkpoints, self._scratch, self._rank = engine, checkpoints, scratch, rank
-        self._config, self._say = config, say
-        self._partitions = Partitions(engine.deepspeed)
+        self._engine, self._partitions, self._checkpoints = engine, partitions, checkpoints
+        self._scratch, self._rank, self._config, self._say = scratch, rank, config, say
         self._writer: Executor = ThreadPoolExecutor(1, "checkpoint")
         self._under_way: tuple[int, Future[int]] | None = None
         self._kept = time.monotonic()
@@ -46,7 +45,6 @@ class Keeper:
         """How long training stood still for each checkpoint."""
         self.bytes = 0
         """Size of the last one that was written, of this rank."""
-        scratch.mkdir(parents=True, exist_ok=True)
 
     def said(self) -> tuple[float, float]:
         """What this rank has to say before a step: whether the first one's clock is due; whether it has to leave."""
@@ -63,6 +61,7 @@ class Keeper:
         started = time.perf_counter()
         if problem := self._settle():
             self._say(f"{problem}; training goes on")
+        self._scratch.mkdir(parents=True, exist_ok=True)
         tensors = self._partitions.snapshot()
         self._under_way = (state.step, self._writer.submit(self._write, state, tensors))
         self._kept = time.monotonic()

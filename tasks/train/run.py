@@ -17,15 +17,16 @@ from configs.schema import Experiment
 from model.build import assemble, load
 from model.own_template import template_for
 from model.stages import PLANS, Stage
-from tasks.errors import TrainingError, TrainingStopped
+from tasks.errors import LlavaflowError, TrainingError, TrainingStopped
 from tasks.progress import Progress
 from tasks.stages import Built
 from tasks.train.board import Board, Line, Watcher
-from tasks.train.checkpoints import Checkpoints, Place
+from tasks.train.checkpoints import Checkpoints
 from tasks.train.cluster import RaySettings, connect
 from tasks.train.fit import fit, trainer_of
 from tasks.train.job import Job, stage_config
 from tasks.train.mixture import Sources, folders_of, order_of, told_of
+from tasks.train.place import Files, Place
 from tasks.train.profile import FOLDER, TABLE
 from tasks.train.schedule import total_steps
 from tasks.train.seen import plateau, speeds, spikes
@@ -69,7 +70,7 @@ def build_checkpoint(
     if profile is not None and (final / FOLDER).is_dir():
         shutil.copytree(final / FOLDER, profile, dirs_exist_ok=True)
         progress.note(f"where the time of a step goes: {profile / TABLE}")
-    Checkpoints(place, work / "fetched", 1).clear()
+    Files(place, work / "fetched").clear()
     shutil.rmtree(work)
     return _built(job, told, found, mixed)
 
@@ -152,11 +153,11 @@ def _show(progress: Progress, line: Line) -> None:
     progress.update(int(line["step"]), int(line["steps"]), loss=loss, rate=rate)
 
 
-def _cause(error: Exception) -> TrainingError:
+def _cause(error: Exception) -> LlavaflowError:
     """The worker's own error where there is one: Ray wraps it in its own and in the text of a trace."""
     for worker_error in getattr(error, "worker_failures", {}).values():
         cause = getattr(worker_error, "cause", None) or worker_error
-        if isinstance(cause, TrainingError):
+        if isinstance(cause, LlavaflowError):
             return cause
     last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
     return TrainingError(f"training failed: {last}; run again to go on from the last checkpoint")

@@ -11,8 +11,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.train.checkpoints import FINAL, Checkpoints, scratch_at
+from tasks.train.checkpoints import FINAL, Checkpoints
 from tasks.train.job import Job
+from tasks.train.place import scratch_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tasks.train.profile import Profiled
     from tasks.train.state import State
     from tasks.train.steps import StepPlan
+
 
 def train_loop_per_worker(told: dict[str, Any]) -> int:
     """Train the stage of `told["job"]`, resuming from its last checkpoint. Lines go to `told["board"]`.
@@ -54,6 +56,7 @@ class _Loop:
         from tasks.train.engine import Engine, deepspeed_settings
         from tasks.train.keeping import Keeper
         from tasks.train.mixture import Sources, order_of
+        from tasks.train.partitions import Partitions
         from tasks.train.state import identity_of
         from tasks.train.steps import Planner, RowReader
         from tasks.train.survey import Survey
@@ -80,7 +83,8 @@ class _Loop:
         self.engine = Engine(PackedLlava(self.assembled.llava), config, job.steps, settings)
         self.scratch, self.checkpoints = scratch, Checkpoints(job.place, scratch, train.keep_checkpoints)
         self.keeper = Keeper(
-            self.engine, self.checkpoints, scratch_at(job.place, scratch), rank, config, self.note
+            self.engine, Partitions(self.engine.deepspeed), self.checkpoints, scratch_at(job.place, scratch), rank,
+            config, self.note,
         )
         survey = Survey.load(job.survey)
         reader = Sources(job.folders, job.stage_samples)

@@ -67,14 +67,14 @@ def experiment(workers: int) -> Experiment:
 
 
 class Killer:
-    """Kills a worker once a checkpoint is recorded, which happens up to two seconds after it was made."""
+    """Kills a worker once a checkpoint is whole."""
 
     def __init__(self, work: Path) -> None:
         self.work, self.seen = work, list[Line]()
 
     def __call__(self, line: Line) -> None:
         self.seen.append(line)
-        if (self.work / "ray" / "checkpoint_manager_snapshot.json").exists():
+        if list(self.work.glob("checkpoints/step-*/part-00000.json")):
             for process in psutil.Process().children(recursive=True):
                 # One that has just ended has no command line any more.
                 with suppress(psutil.NoSuchProcess):

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tasks.errors import EnvironmentProblem
-from tasks.train.checkpoints import FINAL, Checkpoints, Place, TornCheckpoint, part_name, scratch_at
+from tasks.train.checkpoints import FINAL, Checkpoints, TornCheckpoint, part_name
+from tasks.train.place import Place, scratch_at
 
 ONE, TWO = [(0, 1)], [(0, 2)]
 
@@ -102,11 +103,12 @@ def test_a_finished_model_is_there_when_its_marker_is(tmp_path: Path) -> None:
     (tmp_path / "made" / "model").mkdir(parents=True)
     (tmp_path / "made" / "model" / "weights").write_text("w")
     store.finish(tmp_path / "made")
-    assert (found := store.finished()) is not None
+    found = store.finished()
+    assert found is not None
     assert (found / "model" / "weights").read_text() == "w"
     (found / FINAL).unlink()
     assert store.finished() is None
-    store.clear()
+    store.files.clear()
     assert not (tmp_path / "place").exists()
 
 
@@ -126,5 +128,5 @@ def test_a_store_that_fails_for_good_is_told_with_the_remedy(tmp_path: Path) -> 
     def gone() -> None:
         raise OSError("no route to host")
 
-    with pytest.raises(EnvironmentProblem, match=r"failed 2 times \(no route to host\); earlier .* kept: see to .* run"):
+    with pytest.raises(EnvironmentProblem, match=r"2 times \(no route to host\); earlier .* kept: see to .* run"):
         Place(str(tmp_path), backoff=(0.0,)).trying("writing the checkpoint of step 4", gone)

@@ -10,8 +10,8 @@ import pytest
 from configs.load import load_experiment
 from model.stages import Stage
 from tasks.errors import TrainingError
-from tasks.train.checkpoints import Place
 from tasks.train.job import Job
+from tasks.train.place import Place
 from tasks.train.state import State, check, identity_of
 from tasks.train.survey import Survey
 
