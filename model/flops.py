@@ -120,15 +120,18 @@ def flops_of(load: Load, language: LanguageShape, vision: Tower, *, language_tra
 
 
 def row_flops(
-    lengths: Sequence[float], supervised: float, images: float, language: LanguageShape, vision: Tower, *,
+    lengths: Sequence[float], supervised: float, images: float, language: LanguageShape, vision: Tower | None, *,
     language_trains: bool,
 ) -> float:
-    """Operations that samples of these lengths cost in training, attention inside each of them."""
+    """Operations that samples of these lengths cost in training, attention inside each of them.
+
+    A tower of unknown shape (None) counts nothing.
+    """
     passes = 3.0 if language_trains else 2.0
     layers = 2 * language.weights * sum(lengths)
     attention = 2 * language.layers * language.hidden * sum(length**2 for length in lengths)
     head = 2 * language.hidden * language.vocabulary * supervised
-    return passes * (layers + attention + head) + vision.operations * images
+    return passes * (layers + attention + head) + (vision.operations * images if vision else 0.0)
 
 
 def official_load(stage: str, vision: Tower) -> Load:

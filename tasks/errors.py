@@ -12,7 +12,8 @@
     |   |-- BudgetExhausted        the money limit of the experiment is reached
     |   `-- BatchesUnderWay        batches were sent and are not waited for any longer; a later run comes back to them
     |-- TrainingError              training cannot go on
-    |   `-- NonFiniteLoss          a loss or gradient was not finite; the optimizer did not step
+    |   |-- NonFiniteLoss          a loss or gradient was not finite; the optimizer did not step
+    |   `-- OutOfMemory            a row did not fit; the row budget is halved and the workers start anew
     |-- ScoringError               predictions or reviews that cannot be scored as they stand
     `-- RegistryError              the model registry refused, or is not in the state that was expected
 
@@ -64,6 +65,10 @@ class TrainingError(LlavaflowError):
 
 class NonFiniteLoss(TrainingError):
     """A loss or gradient norm was not finite; weights are those of the step before."""
+
+
+class OutOfMemory(TrainingError):
+    """A row did not fit into a worker's memory. The halved budget is written down; the workers are to start anew."""
 
 
 class ScoringError(LlavaflowError):

@@ -30,6 +30,11 @@ class Job:
         return stage_config(self.train, self.stage)
 
     @property
+    def rows(self) -> Path:
+        """The file of row budgets (tasks/train/rows.py), beside the survey."""
+        return self.survey.with_name("rows.jsonl")
+
+    @property
     def stage_samples(self) -> str:
         """Which samples of the shards the stage reads."""
         return PLANS[self.stage].samples

@@ -31,6 +31,7 @@ def train(
 
     def build(folder: Path, progress: Progress) -> Built:
         from model.stages import Stage
+        from tasks.train.devices import device_memory
         from tasks.train.run import build_checkpoint
 
         work = run.work(spec)
@@ -38,7 +39,7 @@ def train(
         with only_one(work.with_name(f"{work.name}.lock"), progress):
             return build_checkpoint(
                 folder, Stage(spec.name), run.local(start), run.local(shards), run.experiment, work, cluster, progress,
-                lambda figures: run.figures(spec.name, figures),
+                lambda figures: run.figures(spec.name, figures), device_memory(run.experiment.train),
             )
 
     return run.make(spec, build)

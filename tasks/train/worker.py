@@ -42,6 +42,8 @@ class _Loop:
     """The loop's parts. Its whole data state is the step; everything else is model and optimizer."""
 
     def __init__(self, job: Job, rank: int, ranks: int, board: Any) -> None:
+        import torch
+
         from model.build import assemble, load
         from model.order import StepOrder
         from model.own_template import template_for
@@ -49,7 +51,9 @@ class _Loop:
         from model.stages import Stage, freeze_for
         from tasks.shards import ShardReader
         from tasks.train.engine import Engine, deepspeed_settings
+        from tasks.train.figures import utilisation_of
         from tasks.train.partitions import Partitions
+        from tasks.train.rows import choices_of
         from tasks.train.state import identity_of
         from tasks.train.steps import Planner, RowReader
         from tasks.train.survey import Survey
@@ -70,10 +74,15 @@ class _Loop:
         freeze_for(self.assembled.llava, job.stage)
         settings = deepspeed_settings(job.deepspeed, config, train.precision, ranks)
         self.engine = Engine(PackedLlava(self.assembled.llava), config, job.steps, settings)
+        self.utilisation = utilisation_of(
+            self.assembled.llava.config, self.engine.deepspeed.device,
+            torch.bfloat16 if train.precision == "bf16" else torch.float32, language_trains=job.stage is not Stage.ALIGN,
+        )
+        self.row_tokens = choices_of(job.rows)[-1].row_tokens
         self.partitions = Partitions(self.engine.deepspeed)
         survey = Survey.load(job.survey)
         order = StepOrder(job.seed, len(survey.numbers), config.batch)
-        self.planner = Planner(survey, order, rank, ranks, config.row_tokens)
+        self.planner = Planner(survey, order, rank, ranks, self.row_tokens)
         tokenizer = self.assembled.conversations(template_for(job.template, self.assembled.tokenizer))
         reader = ShardReader(job.shards, job.stage_samples)
         self.rows = RowReader(reader, survey, tokenizer, self.assembled, config.max_length)
@@ -109,6 +118,8 @@ class _Loop:
 
     def _step(self, plan: StepPlan, rows: Sequence[Row], waited: float) -> None:
         from tasks.errors import NonFiniteLoss
+        from tasks.train.figures import peak_memory
+        from tasks.train.rows import ran_out
 
         config, started = self.job.config, time.perf_counter()
         try:
@@ -116,12 +127,19 @@ class _Loop:
         except NonFiniteLoss as error:
             keys = ", ".join(self.rows.keys_of(self.planner.order.step(plan.step)))
             raise NonFiniteLoss(f"{error}; its samples: {keys}") from error
-        done = plan.step + 1
+        except (RuntimeError, MemoryError) as error:
+            if ran_out(error):
+                self._halve(plan, error)
+            raise
+        done, seconds = plan.step + 1, time.perf_counter() - started
+        lengths = [length for row in self.planner.lengths(plan) for length in row]
         self.timings.append(
             {
-                "seconds": round(time.perf_counter() - started, 4),
+                "seconds": round(seconds, 4),
                 "waiting": round(waited, 4),
-                "row_fill": round(plan.tokens / (self.ranks * len(rows) * config.row_tokens), 4),
+                "row_fill": round(plan.tokens / (self.ranks * len(rows) * self.row_tokens), 4),
+                "mfu": round(self.utilisation.share(lengths, rows, seconds + waited), 4),
+                "memory_gb": round(peak_memory(self.engine.deepspeed.device), 3),
             }
         )
         self.history.append(
@@ -138,6 +156,19 @@ class _Loop:
         )
         if self.rank == 0 and (done % config.log_every == 0 or done in (1, self.job.steps)):
             self.tell()
+
+    def _halve(self, plan: StepPlan, error: Exception) -> None:
+        """Write the halved row budget down for all ranks, and end: others may wait for this one inside a collective.
+
+        Raises OutOfMemory, or TrainingError where rows cannot get shorter.
+        """
+        from tasks.errors import OutOfMemory
+        from tasks.train.rows import halve
+
+        choice = halve(self.job.rows, plan.step + 1, self.planner.lengths(plan))
+        said = f"step {plan.step + 1} ran out of memory on rank {self.rank}: rows of {choice.row_tokens} tokens from now on"
+        self.board.put.remote({"note": said})
+        raise OutOfMemory(said) from error
 
     def tell(self) -> None:
         """Put a line on the board."""
@@ -180,7 +211,10 @@ class _Loop:
         weights = self.engine.weights()
         if self.rank == 0:
             self.assembled.save(folder / "model", self.chat_template, weights)
-            told = {"history": self.history, "timings": self.timings, "segments": self.segments}
+            told = {
+                "history": self.history, "timings": self.timings, "segments": self.segments,
+                "matmul_ceiling": self.utilisation.ceiling,
+            }
             (folder / "history.json").write_text(json.dumps(told))
             (folder / FINAL).touch()
         ray.train.report({"step": self.job.steps}, checkpoint=ray.train.Checkpoint.from_directory(str(folder)))
