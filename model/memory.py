@@ -3,10 +3,10 @@
 What is counted is what torch allocates. Not counted: libraries, the device's context (about 1 GB on a GPU) and what the
 allocator keeps for later; `ROOM` is left for these where a row budget is chosen.
 
-A step has three tides, and the highest counts. At the end of a row's forward pass all that autograd keeps is there, and
-the logits. At the end of its backward pass the gradients are, and DeepSpeed's bucket for them. When the optimizer steps,
-its part of the gradients is there in the model's precision, flattened, and in fp32. Checked against torch's allocator by
-tests/integration/test_memory.py; figures in docs/benchmarks.md.
+A step has three tides, and the highest counts. At the end of a row's forward pass all that autograd keeps is there,
+and the logits. At the end of its backward pass the gradients are, and DeepSpeed's bucket for them. When the optimizer
+steps, its part of the gradients is there in the model's precision, flattened, and in fp32. Checked against torch's
+allocator by tests/integration/test_memory.py; figures in docs/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import Any
 from model.flops import ConvolutionalShape, LanguageShape, Tower, VisionShape
 
 EFFICIENTNET_LITE0 = ConvolutionalShape(1280, 49, 2 * 407e6, 3.4e6, 2.5e6)
-"""Operations as its authors give them (407 million multiply-adds, tensorflow/tpu, efficientnet/lite); parameters without
-the classifier. States: its widest feature map, 96 channels of 112 x 112, twice."""
+"""Operations as its authors give them (407 million multiply-adds, tensorflow/tpu, efficientnet/lite); parameters
+without the classifier. States: its widest feature map, 96 channels of 112 x 112, twice."""
 
 
 def language_shape(config: Mapping[str, Any]) -> LanguageShape:

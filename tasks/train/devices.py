@@ -12,7 +12,7 @@ SYSTEM = 1.5 * GB
 
 
 def device_memory(train: TrainConfig) -> float | None:
-    """Bytes that a worker may fill: what the experiment says, the GPU's, or the worker's share of this machine's memory.
+    """Bytes that a worker may fill: by the experiment, the GPU's, or its share of this machine's memory.
 
     None where workers have GPUs and this machine has none to look at.
     """

@@ -11,8 +11,9 @@ PLATEAU_WINDOW, PLATEAU_GAIN = 200, 0.002
 
 
 def speeds(history: Sequence[Figures], timings: Sequence[Figures]) -> dict[str, float]:
-    """Over some steps: tokens, supervised tokens and samples a second, share of time spent waiting, row fill, model FLOPs
-    utilisation (of the rank that tells, whose share of a step is like the others'), and most memory so far in GB.
+    """Over some steps: tokens, supervised tokens and samples a second, share of time spent waiting, row fill.
+
+    And of the rank that tells, whose part of a step is like the others': model FLOPs utilisation, most memory in GB.
 
     Time is that of the whole step, waiting for its data included.
     """

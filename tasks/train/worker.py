@@ -74,9 +74,10 @@ class _Loop:
         freeze_for(self.assembled.llava, job.stage)
         settings = deepspeed_settings(job.deepspeed, config, train.precision, ranks)
         self.engine = Engine(PackedLlava(self.assembled.llava), config, job.steps, settings)
+        number = torch.bfloat16 if train.precision == "bf16" else torch.float32
         self.utilisation = utilisation_of(
-            self.assembled.llava.config, self.engine.deepspeed.device,
-            torch.bfloat16 if train.precision == "bf16" else torch.float32, language_trains=job.stage is not Stage.ALIGN,
+            self.assembled.llava.config, self.engine.deepspeed.device, number,
+            language_trains=job.stage is not Stage.ALIGN,
         )
         self.row_tokens = choices_of(job.rows)[-1].row_tokens
         self.partitions = Partitions(self.engine.deepspeed)
@@ -166,7 +167,8 @@ class _Loop:
         from tasks.train.rows import halve
 
         choice = halve(self.job.rows, plan.step + 1, self.planner.lengths(plan))
-        said = f"step {plan.step + 1} ran out of memory on rank {self.rank}: rows of {choice.row_tokens} tokens from now on"
+        where = f"step {plan.step + 1} ran out of memory on rank {self.rank}"
+        said = f"{where}: rows of {choice.row_tokens} tokens from now on"
         self.board.put.remote({"note": said})
         raise OutOfMemory(said) from error
 

@@ -76,5 +76,6 @@ def test_the_row_budget_is_the_longest_that_fits(device: float) -> None:
 
 
 def test_words_leave_out_what_is_next_to_nothing() -> None:
-    assert Memory(2e9, 0, 0, 0, 4e9, 1e8, 5e9).words() == "7.0 GB (weights 2.0, activations 4.0, logits 0.1, gradients 5.0)"
+    words = Memory(2e9, 0, 0, 0, 4e9, 1e8, 5e9).words()
+    assert words == "7.0 GB (weights 2.0, activations 4.0, logits 0.1, gradients 5.0)"
     assert Memory(2e6, 0, 0, 0, 4e6, 0, 0).words() == "6.0 MB (weights 2.0, activations 4.0)"
