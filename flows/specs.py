@@ -65,7 +65,8 @@ CODE: dict[str, tuple[str, ...]] = {
     ),
     "train": (
         "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/flops.py", "model/memory.py",
-        "model/order.py", "model/packed.py", "model/packing.py", "model/records.py", "model/shapes.py", "model/stages.py",
+        "model/order.py", "model/packed.py", "model/packing.py", "model/records.py", "model/shapes.py",
+        "model/stages.py",
     ),
     "evaluate": (
         "tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode", "model/sampling.py", *RECORDS,

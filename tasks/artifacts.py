@@ -127,8 +127,10 @@ class BaseModels(Artifact):
 class Checkpoint(Artifact):
     """A `LlavaForConditionalGeneration` folder (safetensors, processor, chat template) under model/.
 
-    metrics.jsonl   one {"step", "loss", "lr", "projector_lr", "grad_norm", "tokens", ...} a line; times, which differ
-                    from run to run, are in the facts: step_seconds, tokens_per_second, waiting_share, ...
+    metrics.jsonl   one {"step", "loss", "lr", "projector_lr", "grad_norm", "tokens", "supervised_tokens", "samples"} a
+                    line. What differs from run to run is in the facts, over the whole stage: step_seconds,
+                    tokens_per_second, supervised_tokens_per_second, samples_per_second, waiting_share, row_fill, mfu,
+                    memory_gb, matmul_ceiling, row_tokens, out_of_memory, ...
     samples.jsonl   quarantined or truncated samples, with reasons
 
     A champion fetched out of the registry to be evaluated anew (stage `champion`) has model/ alone.

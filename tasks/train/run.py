@@ -102,8 +102,9 @@ def _choose_rows(
     if config.row_tokens != "auto":
         first_choice(job.rows, Choice(row_tokens=config.row_tokens, why="as the experiment has it"), given=True)
         return
-    language = language_shape(assembled.llava.config.text_config.to_dict())
-    vision = vision_shape(assembled.llava.config.vision_config.to_dict())
+    shape: Any = assembled.llava.config  # its parts are of types that depend on the models
+    language = language_shape(shape.text_config.to_dict())
+    vision = vision_shape(shape.vision_config.to_dict())
     if device is None or vision is None:
         raise TrainingError(
             "row_tokens: auto needs to know the memory of a worker's device and the shape of the vision tower; set "
