@@ -18,7 +18,7 @@ from model.memory import setup_of
 from model.own_template import template_for
 from model.shapes import language_shape, vision_shape
 from model.stages import PLANS, Stage, freeze_for
-from tasks.errors import OutOfMemory, TrainingError
+from tasks.errors import TrainingError
 from tasks.progress import Progress
 from tasks.shards import ShardReader
 from tasks.stages import Built
@@ -127,7 +127,8 @@ def _fit_rows(job: Job, work: Path, progress: Progress, watch: Callable[[Line], 
         before = len(choices_of(job.rows))
         try:
             return _fit(job, work, progress, watch)
-        except OutOfMemory:
+        except TrainingError:
+            # Whichever worker's error is told: a shorter budget was written if one of them ran out of memory.
             if len(choices_of(job.rows)) == before:
                 raise
 
