@@ -409,8 +409,9 @@ class StageConfig(Knobs):
     grad_clip: PositiveFloat = 1.0
     template: str | None = None
     """Template of this stage; without it, the experiment's (`plain` for align, as in the paper)."""
-    row_tokens: PositiveInt = 4096
-    """Token budget of a packed row: bounds memory, never changes the result."""
+    row_tokens: PositiveInt | Literal["auto"] = 4096
+    """Token budget of a packed row: bounds memory, never changes the result. `auto`: as many as train.device_memory
+    takes by the estimate that the plan prints."""
     max_length: PositiveInt = 2048
     """Longest sample in tokens, image tokens counted; longer ones lose whole trailing turns."""
     checkpoint_every: PositiveInt = 200
@@ -464,6 +465,7 @@ CADENCE = {"row_tokens", "checkpoint_every", "checkpoint_minutes", "log_every"}
 """Fields of a training stage that do not shape its result."""
 SAFETY = {
     "max_failures", "cpus_per_worker", "max_quarantined_share", "max_truncated_share", "keep_checkpoints",
+    "device_memory",
 }
 """Fields of `TrainConfig` that do not."""
 
@@ -479,6 +481,9 @@ class TrainConfig(Knobs):
     workers: PositiveInt = 2
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    device_memory: PositiveFloat | None = None
+    """Memory that a worker may fill, in GB (80 for the larger A100): what `row_tokens: auto` goes by, and what the plan
+    compares its estimate with. Without it, what this machine's GPU has, or a worker's share of its free memory."""
     precision: Literal["bf16", "fp32"] = "bf16"
     deepspeed: str = "zero2"
     """Name of a file under configs/deepspeed/."""

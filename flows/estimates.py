@@ -19,6 +19,7 @@ from configs.schema import (
     ShapesSource,
 )
 from flows.generation_estimate import CHARACTERS_A_TOKEN, Work, cost_of, generation_of
+from flows.memory_estimate import memory_work
 from model.flops import device_hours, official_load, shapes_of
 from tasks.artifacts import Artifact
 
@@ -121,12 +122,16 @@ def training_of(
         steps = max(1, math.ceil(config.epochs * samples / config.batch))
     seen = None if steps is None else steps * config.batch
     if seen is None or shards is None:
-        return _known(steps=steps, samples=seen) | hours_of(stage, experiment, seen)
+        hours = hours_of(stage, experiment, seen)
+        return _known(steps=steps, samples=seen) | hours | memory_work(stage, experiment, base)
     looked = looked_at(stage, experiment, shards, base) if base else {}
     a_sample = looked.pop("tokens a sample", None) or tokens_a_sample(stage, experiment, shards)
     assert isinstance(a_sample, float)
+    supervised = looked.pop("supervised a sample", None)
+    assert supervised is None or isinstance(supervised, float)
     work = _known(steps=steps, samples=seen, tokens=int(round(seen * a_sample, -3)))
-    return work | hours_of(stage, experiment, seen, a_sample) | looked
+    memory = memory_work(stage, experiment, base, a_sample, supervised)
+    return work | hours_of(stage, experiment, seen, a_sample) | memory | looked
 
 
 def hours_of(stage: str, experiment: Experiment, samples: int | None, tokens: float | None = None) -> Work:
@@ -148,7 +153,9 @@ def looked_at(stage: str, experiment: Experiment, shards: Path, base: Path) -> W
     from tasks.train.preview import preview
 
     seen = preview(Stage(stage), base, shards, experiment.train)
-    work: Work = {"tokens a sample": seen.tokens, "samples looked at": seen.samples}
+    work: Work = {
+        "tokens a sample": seen.tokens, "supervised a sample": seen.supervised, "samples looked at": seen.samples,
+    }
     work |= {name: number for name in ("quarantined", "truncated") if (number := getattr(seen, name))}
     return work | ({"will fail:": seen.wrong} if seen.wrong else {})
 

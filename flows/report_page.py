@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from pydantic import JsonValue
 
 from flows.machine import ThisMachine
 from flows.outcome import Ending, StageRecord, look_of, shown_path
@@ -105,7 +106,20 @@ def curves_of(run: Run, checkpoints: dict[str, Checkpoint]) -> Iterator[Curve]:
     """The losses of training."""
     for stage, checkpoint in checkpoints.items():
         facts = {name.replace("_", " ").capitalize(): count(number) for name, number in checkpoint.counts.items()}
+        facts |= speed_facts(checkpoint.facts)
         yield read_curve(stage, run.local(checkpoint) / "metrics.jsonl", facts)
+
+
+def speed_facts(facts: Mapping[str, JsonValue]) -> dict[str, str]:
+    """How fast a stage trained and what it took, as the page shows it; only what is known of it."""
+    shown = {
+        "tokens_per_second": ("Tokens a second", "{:,.0f}"), "mfu": ("Utilisation (MFU)", "{:.0%}"),
+        "waiting_share": ("Waiting for data", "{:.1%}"), "row_fill": ("Row fill", "{:.0%}"),
+        "memory_gb": ("Peak memory of a worker", "{:.1f} GB"), "row_tokens": ("Row budget", "{:,} tokens"),
+    }
+    found = {words: form.format(facts[name]) for name, (words, form) in shown.items() if name in facts}
+    halved = facts.get("out_of_memory")
+    return found | ({"Ran out of memory": f"{len(halved)} times"} if isinstance(halved, list) and halved else {})
 
 
 def stage_of(record: StageRecord) -> Stage:

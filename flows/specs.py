@@ -65,8 +65,9 @@ CODE: dict[str, tuple[str, ...]] = {
         "model/templates.py", "model/tokenize.py", "model/towers.py",
     ),
     "train": (
-        "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/lora.py", "model/order.py",
-        "model/packed.py", "model/packing.py", "model/records.py", "model/stages.py",
+        "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/flops.py", "model/lora.py",
+        "model/memory.py", "model/order.py", "model/packed.py", "model/packing.py", "model/records.py",
+        "model/shapes.py", "model/stages.py",
     ),
     "evaluate": (
         "tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode", "model/sampling.py", *RECORDS,

@@ -7,6 +7,7 @@ FLOPs utilisation, MFU, not hardware's).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -20,12 +21,21 @@ class LanguageShape:
     vocabulary: int
     key_value_share: float = 1.0
     """Key-value heads of all heads."""
+    heads: int = 32
+    tied: bool = False
+    """The head's weights are those of the embeddings."""
 
     @property
     def weights(self) -> float:
         """Weights of the layers' matrices: attention and gated feed-forward."""
         attention = (2 + 2 * self.key_value_share) * self.hidden**2
         return self.layers * (attention + 3 * self.hidden * self.intermediate)
+
+    @property
+    def parameters(self) -> float:
+        """All of them: embeddings, head and norms, too."""
+        words = self.vocabulary * self.hidden * (1 if self.tied else 2)
+        return self.weights + words + (2 * self.layers + 1) * self.hidden
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,42 @@ class VisionShape:
     intermediate: int
     layers: int
     features: int
+    patch: int = 14
 
     @property
     def weights(self) -> float:
         """Weights of the layers' matrices."""
         return self.layers * (4.0 * self.hidden**2 + 2 * self.hidden * self.intermediate)
+
+    @property
+    def operations(self) -> float:
+        """Of an image's forward pass."""
+        return 2 * self.weights * self.features
+
+    @property
+    def parameters(self) -> float:
+        """All of them: embeddings of patches and places, biases and norms, too."""
+        embeddings = (3 * self.patch**2 + self.features + 1) * self.hidden
+        return self.weights + embeddings + self.layers * (9 * self.hidden + self.intermediate)
+
+    @property
+    def states(self) -> float:
+        """Numbers that an image's forward pass without gradients holds at its end: all hidden states, and a layer's."""
+        return (self.features + 1) * ((self.layers + 1) * self.hidden + 2 * self.intermediate)
+
+
+@dataclass(frozen=True)
+class ConvolutionalShape:
+    """A convolutional tower, by the figures of its authors."""
+
+    hidden: int
+    features: int
+    operations: float
+    parameters: float
+    states: float
+
+
+Tower = VisionShape | ConvolutionalShape
 
 
 @dataclass(frozen=True)
@@ -53,7 +94,8 @@ class Load:
 
 
 LANGUAGES = {
-    "vicuna-7b": LanguageShape(4096, 11008, 32, 32000), "vicuna-13b": LanguageShape(5120, 13824, 40, 32000),
+    "vicuna-7b": LanguageShape(4096, 11008, 32, 32000),
+    "vicuna-13b": LanguageShape(5120, 13824, 40, 32000, heads=40),
 }
 TOWERS = {
     "clip-vit-large-patch14-336": VisionShape(1024, 4096, 24, 576),
@@ -63,32 +105,46 @@ TOWERS = {
 
 A100_FLOPS = 312e12
 """Dense bf16 peak of an NVIDIA A100 a second (its data sheet)."""
-PUBLISHED_MFU = {"align": 0.32, "instruct": 0.225}
-"""Utilisation at which the published runs of LLaVA v1.5 on A100s come out: worked back from their hours (7B and 13B),
-and so an assumption for everything else."""
+PUBLISHED_MFU = {
+    ("align", 576): 0.32, ("instruct", 576): 0.225, ("align", 256): 0.248, ("instruct", 256): 0.2,
+}
+"""Utilisation at which the published runs on A100s come out, by stage and image tokens: LLaVA v1.5 (576) and v1 (256).
+Worked back from their hours (7B and 13B), and so an assumption for everything else."""
 OFFICIAL_TEXT = {"align": (30.0, 20.0, 1.0), "instruct": (250.0, 120.0, 0.94)}
 """Text tokens, supervised ones of them, and images of a mean official sample; rough, for when no shards are there."""
 
 
-def flops_of(load: Load, language: LanguageShape, vision: VisionShape, *, language_trains: bool) -> float:
+def flops_of(load: Load, language: LanguageShape, vision: Tower, *, language_trains: bool) -> float:
     """Operations that a mean sample costs in training. The tower is frozen: forward alone."""
+    return row_flops([load.tokens], load.supervised, load.images, language, vision, language_trains=language_trains)
+
+
+def row_flops(
+    lengths: Sequence[float], supervised: float, images: float, language: LanguageShape, vision: Tower | None, *,
+    language_trains: bool,
+) -> float:
+    """Operations that samples of these lengths cost in training, attention inside each of them.
+
+    A tower of unknown shape (None) counts nothing.
+    """
     passes = 3.0 if language_trains else 2.0
-    layers = 2 * language.weights * load.tokens
-    attention = 2 * language.layers * language.hidden * load.tokens**2
-    head = 2 * language.hidden * language.vocabulary * load.supervised
-    return passes * (layers + attention + head) + 2 * vision.weights * vision.features * load.images
+    layers = 2 * language.weights * sum(lengths)
+    attention = 2 * language.layers * language.hidden * sum(length**2 for length in lengths)
+    head = 2 * language.hidden * language.vocabulary * supervised
+    return passes * (layers + attention + head) + (vision.operations * images if vision else 0.0)
 
 
-def official_load(stage: str, vision: VisionShape) -> Load:
+def official_load(stage: str, vision: Tower) -> Load:
     """The mean sample of the official data of a stage (align, instruct)."""
     text, supervised, images = OFFICIAL_TEXT[stage]
     return Load(text + vision.features * images, supervised, images)
 
 
-def device_hours(stage: str, samples: float, load: Load, language: LanguageShape, vision: VisionShape) -> float:
+def device_hours(stage: str, samples: float, load: Load, language: LanguageShape, vision: Tower) -> float:
     """Hours of one A100 for so many samples, at the utilisation of the published runs."""
     work = samples * flops_of(load, language, vision, language_trains=stage != "align")
-    return work / (A100_FLOPS * PUBLISHED_MFU[stage] * 3600)
+    utilisation = PUBLISHED_MFU[stage, 576 if vision.features >= 576 else 256]
+    return work / (A100_FLOPS * utilisation * 3600)
 
 
 def shapes_of(language: str, vision: str) -> tuple[LanguageShape, VisionShape] | None:

@@ -129,8 +129,10 @@ class BaseModels(Artifact):
 class Checkpoint(Artifact):
     """A `LlavaForConditionalGeneration` folder (safetensors, processor, chat template) under model/.
 
-    metrics.jsonl   one {"step", "loss", "lr", "projector_lr", "grad_norm", "tokens", ...} a line; times, which differ
-                    from run to run, are in the facts: step_seconds, tokens_per_second, waiting_share, ...
+    metrics.jsonl   one {"step", "loss", "lr", "projector_lr", "grad_norm", "tokens", "supervised_tokens", "samples"} a
+                    line. What differs from run to run is in the facts, over the whole stage: step_seconds,
+                    tokens_per_second, supervised_tokens_per_second, samples_per_second, waiting_share, row_fill, mfu,
+                    memory_gb, matmul_ceiling, row_tokens, out_of_memory, ...
     samples.jsonl   quarantined or truncated samples, with reasons
     answers.jsonl   where held-out samples were answered on the way: one {"step", "key", "picture", "question",
                     "wanted", "answer"} a line; answers/ has the pictures

@@ -13,6 +13,7 @@
     |   `-- BatchesUnderWay        batches were sent and are not waited for any longer; a later run comes back to them
     |-- TrainingError              training cannot go on
     |   |-- NonFiniteLoss          a loss or gradient was not finite; the optimizer did not step
+    |   |-- OutOfMemory            a row did not fit; the row budget is halved and the workers start anew
     |   `-- TrainingStopped        the workers were told to leave, and kept where they were
     |-- ScoringError               predictions or reviews that cannot be scored as they stand
     `-- RegistryError              the model registry refused, or is not in the state that was expected
@@ -69,6 +70,10 @@ class NonFiniteLoss(TrainingError):
 
 class TrainingStopped(TrainingError):
     """The workers were told to leave; the same command goes on from the step they kept."""
+
+
+class OutOfMemory(TrainingError):
+    """A row did not fit into a worker's memory. The halved budget is written down; the workers are to start anew."""
 
 
 class ScoringError(LlavaflowError):

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from configs.schema import StageConfig
+from model.memory import REDUCE_BUCKET
 from model.packed import PackedLlava, Row
 from model.stages import PROJECTOR, part_of
 from tasks.errors import NonFiniteLoss, TrainingError
@@ -58,7 +59,9 @@ class Engine:
         groups = parameter_groups(model, config)
         self._base_rates = [group["base_lr"] for group in groups]
         optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
-        self.deepspeed, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config)
+        trained = sum(parameter.numel() for group in groups for parameter in group["params"])
+        told = with_bucket(deepspeed_config, trained)
+        self.deepspeed, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=told)
         self.ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         self._partitioned = self.deepspeed.zero_optimization_stage() == 3
 
@@ -136,6 +139,13 @@ class Engine:
 
     def _on_device(self, row: Row) -> Row:
         return row if self.deepspeed.device.type == "cpu" else row.to(self.deepspeed.device)
+
+
+def with_bucket(settings: dict[str, Any], trained: int) -> dict[str, Any]:
+    """The same with a bucket for gradients no larger than all of them: DeepSpeed makes it as large as it is told."""
+    zero = settings.get("zero_optimization", {})
+    bucket = min(int(zero.get("reduce_bucket_size", REDUCE_BUCKET)), trained)
+    return settings | {"zero_optimization": zero | {"reduce_bucket_size": bucket}}
 
 
 def deepspeed_settings(base: dict[str, Any], config: StageConfig, precision: str, ranks: int) -> dict[str, Any]:

@@ -42,6 +42,11 @@ class Job:
         return lora if lora is not None and self.stage.value in lora.stages else None
 
     @property
+    def rows(self) -> Path:
+        """The file of row budgets (tasks/train/rows.py), beside the survey."""
+        return self.survey.with_name("rows.jsonl")
+
+    @property
     def stage_samples(self) -> str:
         """Which samples of the shards the stage reads."""
         return PLANS[self.stage].samples

@@ -27,6 +27,8 @@ class Preview:
     truncated: int
     tokens: float
     """Mean tokens of a usable sample, image tokens counted."""
+    supervised: float
+    """How many of them are supervised."""
     wrong: str | None
 
 
@@ -44,5 +46,6 @@ def preview(stage: Stage, base: Path, shards: Path, train: TrainConfig) -> Previ
         quarantined=len(found.quarantined),
         truncated=len(found.truncated),
         tokens=float(found.survey.lengths.mean()) if usable else 0.0,
+        supervised=float(found.survey.supervised.mean()) if usable else 0.0,
         wrong=too_many(found, train),
     )

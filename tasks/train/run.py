@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
-from configs.load import deepspeed_file
 from configs.schema import Experiment
-from model.build import assemble, load
-from model.own_template import template_for
-from model.stages import PLANS, Stage
+from model.stages import Stage
 from tasks.errors import LlavaflowError, TrainingError, TrainingStopped
 from tasks.progress import Progress
 from tasks.stages import Built
@@ -24,92 +21,86 @@ from tasks.train.board import Board, Line, Watcher
 from tasks.train.checkpoints import Checkpoints
 from tasks.train.cluster import RaySettings, connect
 from tasks.train.fit import fit, trainer_of
-from tasks.train.job import Job, stage_config
-from tasks.train.mixture import Sources, folders_of, order_of, told_of
-from tasks.train.place import Files, Place
+from tasks.train.job import Job
+from tasks.train.place import Files
+from tasks.train.prepare import SAMPLES, Inputs, Prepared, prepare, write_lines
 from tasks.train.profile import FOLDER, TABLE
-from tasks.train.schedule import total_steps
+from tasks.train.rows import Choice, choices_of
 from tasks.train.seen import plateau, speeds, spikes
-from tasks.train.survey import check, check_sources, look_at
 from tasks.train.watched import LINES, PICTURES
 
-SAMPLES = "samples.jsonl"
+
+def _unseen(line: Line) -> None:
+    """Nobody watches."""
 
 
-def build_checkpoint(
-    folder: Path, stage: Stage, start: Path, shards: Path, experiment: Experiment, work: Path, cluster: RaySettings,
-    progress: Progress, watch: Callable[[Line], None] = lambda line: None, others: Mapping[str, Path] | None = None,
-    profile: Path | None = None,
-) -> Built:
+@dataclass(frozen=True)
+class Around:
+    """Where a stage is trained, and who watches."""
+
+    work: Path
+    """A folder that outlives a crash; removed when all is done."""
+    cluster: RaySettings
+    progress: Progress
+    watch: Callable[[Line], None] = _unseen
+    """Gets the figures of a step while training runs, times among them."""
+    device: float | None = None
+    """The memory in bytes that `row_tokens: auto` goes by."""
+    profile: Path | None = None
+    """A folder for a trace of a few steps and a table of where their time goes."""
+
+
+def build_checkpoint(folder: Path, stage: Stage, inputs: Inputs, experiment: Experiment, around: Around) -> Built:
     """Train one stage and write the checkpoint that `tasks.artifacts.Checkpoint` describes.
 
-    `start` is the folder of a BaseModels (align) or of the Checkpoint to go on from. `work` outlives a crash: called
-    again with the same one, training goes on from its last checkpoint, on as many workers as there are now. It is
-    removed when all is done. `watch` gets the figures of a step while training runs, times among them. `others` are the
-    ShardSets that the stage mixes with its own, by their names in its mixture; `profile` is a folder for a trace of a
-    few steps and a table of where their time goes.
+    Called again with the same work folder, training goes on from its last checkpoint, on as many workers as there are
+    now.
 
     Raises TooMuchBadInput, DataError for too few samples, NonFiniteLoss, TrainingError when workers fail for good,
     EnvironmentProblem.
     """
-    place = cluster.place(work)
-    connect(cluster)
+    work, progress = around.work, around.progress
+    place = around.cluster.place(work)
+    connect(around.cluster)
     work.mkdir(parents=True, exist_ok=True)
-    folders = folders_of(stage_config(experiment.train, stage).mixture, shards, others or {})
-    job, found, mixed = _prepare(stage, start, folders, experiment, work, place, progress)
-    final = _fit(replace(job, profile=profile is not None), work, progress, watch)
+    prepared = prepare(stage, inputs, experiment, work, place, progress, around.device)
+    job = replace(prepared.job, profile=around.profile is not None)
+    final = _fit_rows(job, work, progress, around.watch)
+    told = json.loads((final / "history.json").read_text())
+    _keep(folder, final, job, told, prepared)
+    if around.profile is not None and (final / FOLDER).is_dir():
+        shutil.copytree(final / FOLDER, around.profile, dirs_exist_ok=True)
+        progress.note(f"where the time of a step goes: {around.profile / TABLE}")
+    budgets = choices_of(job.rows)
+    Files(place, work / "fetched").clear()
+    shutil.rmtree(work)
+    return _built(job, told, prepared, budgets)
+
+
+def _keep(folder: Path, final: Path, job: Job, told: dict[str, Any], prepared: Prepared) -> None:
+    """Copy what belongs to the artifact out of the folder of the finished model."""
     shutil.copytree(final / "model", folder / "model")
     if job.lora is not None:
         shutil.copytree(final / "adapter", folder / "adapter")
-    told = json.loads((final / "history.json").read_text())
-    _write_lines(folder / "metrics.jsonl", told["history"])
-    _write_lines(folder / SAMPLES, found)
+    write_lines(folder / "metrics.jsonl", told["history"])
+    write_lines(folder / SAMPLES, prepared.samples)
     if told["answers"]:
-        _write_lines(folder / LINES, told["answers"])
+        write_lines(folder / LINES, told["answers"])
         shutil.copytree(final / PICTURES, folder / PICTURES)
-    if profile is not None and (final / FOLDER).is_dir():
-        shutil.copytree(final / FOLDER, profile, dirs_exist_ok=True)
-        progress.note(f"where the time of a step goes: {profile / TABLE}")
-    Files(place, work / "fetched").clear()
-    shutil.rmtree(work)
-    return _built(job, told, found, mixed)
 
 
-def _prepare(
-    stage: Stage, start: Path, folders: dict[str, Path], experiment: Experiment, work: Path, place: Place,
-    progress: Progress,
-) -> tuple[Job, list[dict[str, str]], dict[str, dict[str, int]]]:
-    train = experiment.train
-    job = Job(
-        stage=stage,
-        train=train,
-        seed=experiment.seed,
-        start=start if stage is Stage.ALIGN else start / "model",
-        folders=folders,
-        survey=work / "survey.npz",
-        steps=1,
-        deepspeed=json.loads(deepspeed_file(train.deepspeed).read_text(encoding="utf-8")),
-        place=place,
-    )
-    assembled = (
-        assemble(job.start, train.projector.kind, train.projector.feature_layer, train.image_aspect, job.seed)
-        if stage is Stage.ALIGN
-        else load(job.start)
-    )
-    tokenizer = assembled.conversations(template_for(job.template, assembled.tokenizer))
-    with Sources(folders, PLANS[stage].samples) as reader:
-        found = look_at(reader, tokenizer, job.config.max_length, progress)
-        usable = reader.usable(found.survey.numbers)
-    _write_lines(work / SAMPLES, found.lines)
-    check(found, train, job.config.batch, work / SAMPLES)
-    check_sources(found, train, folders, usable)
-    found.survey.save(job.survey)
-    if found.quarantined:
-        progress.note(f"{len(found.quarantined)} samples quarantined: {found.quarantined[0]['reason']}")
-    mixture = job.config.mixture
-    order = order_of(job.seed, mixture, usable, job.config.batch)
-    steps = total_steps(job.config, order.samples)
-    return replace(job, steps=steps), found.lines, told_of(mixture, usable, order, steps)
+def _fit_rows(job: Job, work: Path, progress: Progress, watch: Callable[[Line], None]) -> Path:
+    """`_fit`, again with shorter rows whenever a worker ran out of memory for the last time that Ray starts it anew."""
+    while True:
+        before = len(choices_of(job.rows))
+        try:
+            return _fit(job, work, progress, watch)
+        except TrainingStopped:
+            raise
+        except TrainingError:
+            # Whichever worker's error is told: a shorter budget was written if one of them ran out of memory.
+            if len(choices_of(job.rows)) == before:
+                raise
 
 
 def _fit(job: Job, work: Path, progress: Progress, watch: Callable[[Line], None]) -> Path:
@@ -150,7 +141,8 @@ def _fit(job: Job, work: Path, progress: Progress, watch: Callable[[Line], None]
 
 def _show(progress: Progress, line: Line) -> None:
     loss, rate = round(float(line["loss"]), 3), f"{line['tokens_per_second']} tok/s"
-    progress.update(int(line["step"]), int(line["steps"]), loss=loss, rate=rate)
+    used, memory = f"{float(line['mfu']):.0%}", f"{float(line['memory_gb']):.1f} GB"
+    progress.update(int(line["step"]), int(line["steps"]), loss=loss, rate=rate, mfu=used, memory=memory)
 
 
 def _cause(error: Exception) -> LlavaflowError:
@@ -163,18 +155,19 @@ def _cause(error: Exception) -> LlavaflowError:
     return TrainingError(f"training failed: {last}; run again to go on from the last checkpoint")
 
 
-def _built(
-    job: Job, told: dict[str, Any], found: list[dict[str, str]], mixed: dict[str, dict[str, int]]
-) -> Built:
+def _built(job: Job, told: dict[str, Any], prepared: Prepared, budgets: Sequence[Choice]) -> Built:
     history, timings = told["history"], told["timings"]
     losses = [line["loss"] for line in history]
-    outcomes = Counter(line["outcome"] for line in found)
+    outcomes = Counter(line["outcome"] for line in prepared.samples)
     tokens = sum(int(line["tokens"]) for line in history)
     facts: dict[str, JsonValue] = {
         "loss_first": history[0]["loss"],
         "loss_last": history[-1]["loss"],
         **speeds(history, timings),
         "step_seconds": [line["seconds"] for line in timings],
+        "matmul_ceiling": told["matmul_ceiling"],
+        "row_tokens": budgets[-1].row_tokens,
+        "out_of_memory": [{"step": choice.step, "row_tokens": choice.row_tokens} for choice in budgets[1:]],
         "template": job.template,
         "workers": job.train.workers,
         "starts": [{"step": step, "workers": workers} for step, workers in told["segments"]],
@@ -183,8 +176,8 @@ def _built(
         "checkpoints": len(told["checkpoint_seconds"]),
         "checkpoint_seconds": round(sum(told["checkpoint_seconds"]), 3),
     }
-    if mixed:
-        facts["mixture"] = {name: {**numbers} for name, numbers in mixed.items()}
+    if prepared.mixed:
+        facts["mixture"] = {name: {**numbers} for name, numbers in prepared.mixed.items()}
     counts = {
         "steps": job.steps,
         "samples": sum(int(line["samples"]) for line in history),
@@ -194,7 +187,3 @@ def _built(
         "truncated": outcomes["truncated"],
     }
     return Built(counts=counts, facts=facts)
-
-
-def _write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -13,17 +13,22 @@ PLATEAU_WINDOW, PLATEAU_GAIN = 200, 0.002
 def speeds(history: Sequence[Figures], timings: Sequence[Figures]) -> dict[str, float]:
     """Over some steps: tokens, supervised tokens and samples a second, share of time spent waiting, row fill.
 
+    And of the rank that tells, whose part of a step is like the others': model FLOPs utilisation, most memory in GB.
+
     Time is that of the whole step, waiting for its data included.
     """
     stepping = sum(line["seconds"] for line in timings)
     waiting = sum(line["waiting"] for line in timings)
     whole = max(1e-9, stepping + waiting)
+    used = sum(line["mfu"] * (line["seconds"] + line["waiting"]) for line in timings)
     return {
         "tokens_per_second": round(sum(line["tokens"] for line in history) / whole),
         "supervised_tokens_per_second": round(sum(line["supervised_tokens"] for line in history) / whole, 1),
         "samples_per_second": round(sum(line["samples"] for line in history) / whole, 3),
         "waiting_share": round(waiting / whole, 4),
         "row_fill": round(fmean(line["row_fill"] for line in timings), 4),
+        "mfu": round(used / whole, 4),
+        "memory_gb": max(line["memory_gb"] for line in timings),
     }
 
 

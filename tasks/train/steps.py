@@ -53,6 +53,11 @@ class Planner:
         )
 
 
+    def lengths(self, plan: StepPlan) -> list[list[int]]:
+        """Tokens of the samples in each row of a plan."""
+        return [[int(self.survey.lengths[at]) for at in row] for row in plan.rows]
+
+
 @dataclass(frozen=True)
 class RowReader:
     """Makes the rows of a plan out of shards."""

@@ -321,7 +321,8 @@ class Submission:
         return JobOrder(
             stage=stage, name=name, start=start.model_dump(mode="json"), start_kind=start.kind,
             shards=shards.model_dump(mode="json"),
-            others={name: other.model_dump(mode="json") for name, other in others.items()}, experiment=experiment.model_dump(mode="json"),
+            others={name: other.model_dump(mode="json") for name, other in others.items()},
+            experiment=experiment.model_dump(mode="json"),
             store=self.store, options=dict(self.options), checkpoints=checkpoints,
         )
 

@@ -21,7 +21,9 @@ from tasks.errors import LlavaflowError, TrainingError
 from tasks.storage import Store
 from tasks.train.board import Line
 from tasks.train.cluster import RaySettings
-from tasks.train.run import build_checkpoint
+from tasks.train.devices import device_memory
+from tasks.train.prepare import Inputs
+from tasks.train.run import Around, build_checkpoint
 from tasks.train.submission import BUILT, FAILURE, MARK, ORDER, RESULT, JobOrder, Place
 
 KINDS: dict[str, type[Artifact]] = {kind.kind: kind for kind in (BaseModels, Checkpoint)}
@@ -58,11 +60,10 @@ def work(place: Place, spoken: Spoken) -> None:
         address="auto", temp=home / "ray", checkpoints=order.checkpoints, storage_options=dict(order.options)
     )
     home.mkdir(parents=True, exist_ok=True)
+    experiment = Experiment.model_validate(order.experiment)
+    around = Around(home / "work" / order.name, cluster, spoken, spoken.figures, device_memory(experiment.train))
     with tempfile.TemporaryDirectory(prefix="job-", dir=home) as folder:
-        built = build_checkpoint(
-            Path(folder), Stage(order.stage), start, shards, Experiment.model_validate(order.experiment),
-            home / "work" / order.name, cluster, spoken, spoken.figures, others,
-        )
+        built = build_checkpoint(Path(folder), Stage(order.stage), Inputs(start, shards, others), experiment, around)
         place.put(Path(folder), RESULT)
     place.write(BUILT, json.dumps({"counts": built.counts, "facts": built.facts}))
 

@@ -46,17 +46,21 @@ def train(
 
     def build(folder: Path, progress: Progress) -> Built:
         from model.stages import Stage
-        from tasks.train.run import build_checkpoint
+        from tasks.train.devices import device_memory
+        from tasks.train.prepare import Inputs
+        from tasks.train.run import Around, build_checkpoint
 
         work = run.work(spec)
         # Its name leaves the number of workers out, the lock on the stage's key does not.
         with only_one(work.with_name(f"{work.name}.lock"), progress):
-            return build_checkpoint(
-                folder, Stage(spec.name), run.local(start), run.local(shards), run.experiment, work, cluster, progress,
-                lambda figures: run.figures(spec.name, figures),
-                {name: run.local(other) for name, other in others.items()},
-                run.profile / spec.name if run.profile else None,
+            inputs = Inputs(
+                run.local(start), run.local(shards), {name: run.local(other) for name, other in others.items()}
             )
+            around = Around(
+                work, cluster, progress, lambda figures: run.figures(spec.name, figures),
+                device_memory(run.experiment.train), run.profile / spec.name if run.profile else None,
+            )
+            return build_checkpoint(folder, Stage(spec.name), inputs, run.experiment, around)
 
     checkpoint = run.make(spec, build if submission is None else submit)
     if submission is not None:

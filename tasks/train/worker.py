@@ -48,15 +48,19 @@ class _Loop:
     """The loop's parts. Its whole data state is the step; everything else is model and optimizer."""
 
     def __init__(self, job: Job, rank: int, ranks: int, board: Any, scratch: Path) -> None:
+        import torch
+
         from model.build import assemble, load
         from model.lora import Adapter, adapt
         from model.own_template import template_for
         from model.packed import PackedLlava
         from model.stages import Stage, freeze_for
         from tasks.train.engine import Engine, deepspeed_settings
+        from tasks.train.figures import utilisation_of
         from tasks.train.keeping import Keeper
         from tasks.train.mixture import Sources, order_of
         from tasks.train.partitions import Partitions
+        from tasks.train.rows import choices_of
         from tasks.train.state import identity_of
         from tasks.train.steps import Planner, RowReader
         from tasks.train.survey import Survey
@@ -86,10 +90,16 @@ class _Loop:
             self.engine, Partitions(self.engine.deepspeed), self.checkpoints, scratch_at(job.place, scratch), rank,
             config, self.note,
         )
+        number = torch.bfloat16 if train.precision == "bf16" else torch.float32
+        self.utilisation = utilisation_of(
+            self.assembled.llava.config, self.engine.deepspeed.device, number,
+            language_trains=job.stage is not Stage.ALIGN,
+        )
+        self.row_tokens = choices_of(job.rows)[-1].row_tokens
         survey = Survey.load(job.survey)
         reader = Sources(job.folders, job.stage_samples)
         order = order_of(job.seed, config.mixture, reader.usable(survey.numbers), config.batch)
-        self.planner = Planner(survey, order, rank, ranks, config.row_tokens)
+        self.planner = Planner(survey, order, rank, ranks, self.row_tokens)
         tokenizer = self.assembled.conversations(template_for(job.template, self.assembled.tokenizer))
         self.rows = RowReader(reader, survey, tokenizer, self.assembled, config.max_length)
         self.watched: Watched | None = None
@@ -140,6 +150,8 @@ class _Loop:
         import torch
 
         from tasks.errors import NonFiniteLoss
+        from tasks.train.figures import peak_memory
+        from tasks.train.rows import ran_out
 
         config, started = self.job.config, time.perf_counter()
         if self.adapter is not None:
@@ -150,12 +162,19 @@ class _Loop:
         except NonFiniteLoss as error:
             keys = ", ".join(self.rows.keys_of(self.planner.order.step(plan.step)))
             raise NonFiniteLoss(f"{error}; its samples: {keys}") from error
-        done = plan.step + 1
+        except (RuntimeError, MemoryError) as error:
+            if ran_out(error):
+                self._halve(plan, error)
+            raise
+        done, seconds = plan.step + 1, time.perf_counter() - started
+        lengths = [length for row in self.planner.lengths(plan) for length in row]
         self.timings.append(
             {
-                "seconds": round(time.perf_counter() - started, 4),
+                "seconds": round(seconds, 4),
                 "waiting": round(waited, 4),
-                "row_fill": round(plan.tokens / (self.ranks * len(rows) * config.row_tokens), 4),
+                "row_fill": round(plan.tokens / (self.ranks * len(rows) * self.row_tokens), 4),
+                "mfu": round(self.utilisation.share(lengths, rows, seconds + waited), 4),
+                "memory_gb": round(peak_memory(self.engine.deepspeed.device), 3),
             }
         )
         self.history.append(
@@ -173,6 +192,20 @@ class _Loop:
         if self.rank == 0 and (done % config.log_every == 0 or done in (1, self.job.steps)):
             self.tell()
         return result.heard
+
+    def _halve(self, plan: StepPlan, error: Exception) -> None:
+        """Write the halved row budget down for all ranks, and end: others may wait for this one inside a collective.
+
+        Raises OutOfMemory, or TrainingError where rows cannot get shorter.
+        """
+        from tasks.errors import OutOfMemory
+        from tasks.train.rows import halve
+
+        choice = halve(self.job.rows, plan.step + 1, self.planner.lengths(plan))
+        where = f"step {plan.step + 1} ran out of memory on rank {self.rank}"
+        said = f"{where}: rows of {choice.row_tokens} tokens from now on"
+        self.board.put.remote({"note": said})
+        raise OutOfMemory(said) from error
 
     def tell(self) -> None:
         """Put a line on the board."""
@@ -214,6 +247,7 @@ class _Loop:
             told = {
                 "history": self.history, "timings": self.timings, "segments": self.segments, "answers": self.answers,
                 "checkpoint_seconds": self.keeper.seconds, "checkpoint_bytes": self.keeper.bytes,
+                "matmul_ceiling": self.utilisation.ceiling,
             }
             if self.profiled is not None:
                 self.profiled.write(folder / "profile")

@@ -35,12 +35,14 @@ def prepare(tiny: TinyJob) -> Any:
     from model.stages import Stage
     from tasks.progress import Silent
     from tasks.train.place import Place
-    from tasks.train.run import _prepare
+    from tasks.train.prepare import Inputs
+    from tasks.train.prepare import prepare as made
 
     work = Path(tiny.work)
     work.mkdir(parents=True)
     place = Place(str(work / "checkpoints"))
-    return _prepare(Stage.ALIGN, Path(tiny.base), Path(tiny.shards), tiny.experiment(), work, place, Silent())[0]
+    inputs = Inputs(Path(tiny.base), Path(tiny.shards))
+    return made(Stage.ALIGN, inputs, tiny.experiment(), work, place, Silent()).job
 
 
 def rank_of(job: Any, rank: int, ranks: int, port: int) -> int:

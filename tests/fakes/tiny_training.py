@@ -91,15 +91,16 @@ def train(job: TinyJob) -> None:
     """Train it, in this process."""
     from model.stages import Stage
     from tasks.train.cluster import RaySettings
-    from tasks.train.run import build_checkpoint
+    from tasks.train.prepare import Inputs
+    from tasks.train.run import Around, build_checkpoint
 
     cluster = RaySettings(
         None, Path(job.temp), job.workers + 1, checkpoints=job.checkpoints, storage_options=job.storage_options
     )
     Path(job.out).mkdir(parents=True)
     built = build_checkpoint(
-        Path(job.out), Stage.ALIGN, Path(job.base), Path(job.shards), job.experiment(), Path(job.work), cluster, Told(),
-        lambda line: tell({"step": line["step"], "loss": line["loss"]}),
+        Path(job.out), Stage.ALIGN, Inputs(Path(job.base), Path(job.shards)), job.experiment(),
+        Around(Path(job.work), cluster, Told(), lambda line: tell({"step": line["step"], "loss": line["loss"]})),
     )
     tell({"facts": {name: value for name, value in built.facts.items() if name != "step_seconds"}})
 

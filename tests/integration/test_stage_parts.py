@@ -27,8 +27,9 @@ from tasks.progress import Silent
 from tasks.shard.run import build_shards
 from tasks.stages import Built
 from tasks.train.cluster import RaySettings, shut_down
+from tasks.train.prepare import Inputs
 from tasks.train.profile import TABLE, TRACE
-from tasks.train.run import build_checkpoint
+from tasks.train.run import Around, build_checkpoint
 from tests.fakes.image_sets import Made, write_image_set
 from tests.fakes.tiny_base import IMAGE_SIZE, save_tiny_base
 from tests.unit.tasks.shard.sets import conversation_set
@@ -92,8 +93,8 @@ def trained(cluster: RaySettings, tmp_path_factory: pytest.TempPathFactory) -> t
     out = folder / "out"
     out.mkdir()
     built = build_checkpoint(
-        out, Stage.INSTRUCT, folder / "start", own, experiment(), folder / "work", cluster, Silent(),
-        others={"other": other}, profile=folder / "profile",
+        out, Stage.INSTRUCT, Inputs(folder / "start", own, {"other": other}), experiment(),
+        Around(folder / "work", cluster, Silent(), profile=folder / "profile"),
     )
     return folder, built
 

@@ -23,7 +23,8 @@ from tasks.shard.run import build_shards
 from tasks.stages import Built
 from tasks.train.board import Line
 from tasks.train.cluster import RaySettings, shut_down
-from tasks.train.run import build_checkpoint
+from tasks.train.prepare import Inputs
+from tasks.train.run import Around, build_checkpoint
 from tests.fakes.image_sets import Made, write_image_set
 from tests.fakes.tiny_base import IMAGE_SIZE, save_tiny_base
 from tests.unit.tasks.shard.sets import conversation, conversation_set
@@ -89,7 +90,7 @@ def test_a_killed_stage_goes_on_with_more_workers(
         (folder := tmp_path / name).mkdir()
         more = (watch,) if watch else ()
         return build_checkpoint(
-            folder, Stage.ALIGN, *parts, experiment(workers), tmp_path / work, cluster, Silent(), *more
+            folder, Stage.ALIGN, Inputs(*parts), experiment(workers), Around(tmp_path / work, cluster, Silent(), *more)
         )
 
     killer = Killer(tmp_path / "work")

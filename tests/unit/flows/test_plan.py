@@ -77,19 +77,56 @@ def test_steps_follow_epochs_or_are_given(tmp_path: Path) -> None:
     settings = Settings(root=tmp_path)
     overrides = ["train.stages.align={batch: 10, lr: 0.1, epochs: 2}", "data.source.train_scenes=33"]
     work = {stage.name: stage.work for stage in make_plan("shapes", overrides, settings).stages}
-    assert work["align"] == {"steps": 7, "samples": 70}
+    assert (work["align"]["steps"], work["align"]["samples"]) == (7, 70)
 
 
 @pytest.mark.parametrize(
-    ("experiment", "align", "instruct"), [("llava_v1_5_7b", 28, 80), ("llava_v1_5_13b", 44, 160)]
+    ("experiment", "align", "instruct"),
+    [
+        # Hours on eight A100s times eight. v1.5: 3.5 and about 10 (7B), 5.5 and about 20 (13B), haotian-liu/LLaVA,
+        # README, sections Pretrain and Visual Instruction Tuning.
+        ("llava_v1_5_7b", 28, 80),
+        ("llava_v1_5_13b", 44, 160),
+        # v1: about 2 hours (7B) and 4 (13B) for the 595K of stage 1, README of v1.0.1; nothing is published of its
+        # stage 2 at 7B.
+        ("llava_v1_7b", 16, None),
+        ("llava_v1_13b", 32, None),
+    ],
 )
 def test_official_recipes_have_device_hours_near_the_published_ones(
-    tmp_path: Path, experiment: str, align: int, instruct: int
+    tmp_path: Path, experiment: str, align: int, instruct: int | None
 ) -> None:
     settings = Settings(root=tmp_path, data_root=tmp_path / "nowhere")
     work = {stage.name: stage.work for stage in make_plan(experiment, settings=settings).stages}
     assert work["align"]["A100-hours, roughly"] == pytest.approx(align, rel=0.2)
-    assert work["instruct"]["A100-hours, roughly"] == pytest.approx(instruct, rel=0.2)
+    if instruct is not None:
+        assert work["instruct"]["A100-hours, roughly"] == pytest.approx(instruct, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "device"),
+    # What the published runs had a device, in GB: the README names "8x A100 (40G)" for 7B and "8x A100 (80G)" for 13B.
+    [("llava_v1_5_7b", 40), ("llava_v1_5_13b", 80)],
+)
+def test_official_recipes_fit_into_the_devices_they_were_trained_on(
+    tmp_path: Path, experiment: str, device: float
+) -> None:
+    settings = Settings(root=tmp_path, data_root=tmp_path / "nowhere")
+    for stage in make_plan(experiment, settings=settings).stages:
+        if stage.name in ("align", "instruct"):
+            words = str(stage.work["a device:"])
+            assert 0.5 * device < float(words.split(" GB")[0]) <= device
+            assert "too much for" not in stage.work
+
+
+def test_a_row_that_is_too_long_for_the_device_is_named_before_anything_is_spent(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, data_root=tmp_path / "nowhere")
+    long = ["train.stages.instruct.row_tokens=8192"]
+    work = {stage.name: stage.work for stage in make_plan("llava_v1_5_7b", long, settings).stages}
+    assert work["instruct"]["too much for"] == "40 GB; lower row_tokens, or set it to auto"
+    small = ["train.device_memory=5"]
+    work = {stage.name: stage.work for stage in make_plan("llava_v1_5_7b", small, settings).stages}
+    assert work["instruct"]["will fail:"] == "no row fits into 5 GB"
 
 
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:

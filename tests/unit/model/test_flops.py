@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.flops import LANGUAGES, TOWERS, device_hours, flops_of, official_load, shapes_of
+from model.flops import LANGUAGES, TOWERS, device_hours, flops_of, official_load, row_flops, shapes_of
 
 TOWER = TOWERS["clip-vit-large-patch14-336"]
 SAMPLES = {"align": 558_128, "instruct": 665_298}
@@ -23,6 +23,24 @@ def test_hours_are_within_a_fifth_of_the_published_ones(size: str, stage: str, p
 def test_the_layers_hold_the_weights_that_the_models_have(name: str, billions: float) -> None:
     # All parameters (6.738 and 13.016 billion) less embeddings, head and norms.
     assert LANGUAGES[name].weights / 1e9 == pytest.approx(billions, rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "billions"), [("vicuna-7b", 6.738), ("vicuna-13b", 13.016)])
+def test_all_parameters_are_those_that_the_models_have(name: str, billions: float) -> None:
+    assert LANGUAGES[name].parameters / 1e9 == pytest.approx(billions, rel=1e-3)
+
+
+def test_the_tower_has_the_parameters_that_it_has() -> None:
+    # CLIP ViT-L/14 at 336 pixels: 303.5 million.
+    assert TOWER.parameters / 1e6 == pytest.approx(303.5, rel=0.01)
+
+
+def test_attention_is_counted_inside_each_sample() -> None:
+    language = LANGUAGES["vicuna-7b"]
+    short, long = (
+        row_flops(lengths, 0, 0, language, TOWER, language_trains=True) for lengths in ([1000] * 4, [4000])
+    )
+    assert long - short == 3 * 2 * language.layers * language.hidden * (4000**2 - 4 * 1000**2)
 
 
 def test_training_the_language_model_costs_half_as_much_again_as_the_projector_alone() -> None:

@@ -11,10 +11,13 @@ FALLING = [4.0 * 0.995**step + 0.01 * (step % 3) for step in range(300)]
 
 def test_speeds_are_over_the_whole_step_its_waiting_included() -> None:
     history = [{"tokens": 300.0, "supervised_tokens": 100.0, "samples": 4.0}] * 2
-    timings = [{"seconds": 1.0, "waiting": 0.0, "row_fill": 0.5}, {"seconds": 2.0, "waiting": 1.0, "row_fill": 1.0}]
+    timings = [
+        {"seconds": 1.0, "waiting": 0.0, "row_fill": 0.5, "mfu": 0.8, "memory_gb": 1.0},
+        {"seconds": 2.0, "waiting": 1.0, "row_fill": 1.0, "mfu": 0.4, "memory_gb": 1.5},
+    ]
     assert speeds(history, timings) == {
         "tokens_per_second": 150, "supervised_tokens_per_second": 50.0, "samples_per_second": 2.0,
-        "waiting_share": 0.25, "row_fill": 0.75,
+        "waiting_share": 0.25, "row_fill": 0.75, "mfu": 0.5, "memory_gb": 1.5,
     }
 
 

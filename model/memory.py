@@ -1,0 +1,206 @@
+"""Memory that a stage of training takes on one device, worked out from shapes. Pure arithmetic: no torch.
+
+What is counted is what torch allocates. Not counted: libraries, the device's context (about 1 GB on a GPU) and what the
+allocator keeps for later; `ROOM` is left for these where a row budget is chosen.
+
+A step has three tides, and the highest counts. At the end of a row's forward pass all that autograd keeps is there,
+and the logits. At the end of its backward pass the gradients are, and DeepSpeed's bucket for them. When the optimizer
+steps, its part of the gradients is there in the model's precision, flattened, and in fp32. Checked against torch's
+allocator by tests/integration/test_memory.py; figures in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from model.flops import LanguageShape, Tower
+
+GB = 1e9
+REDUCE_BUCKET = 500_000_000
+"""Elements of DeepSpeed's bucket where its file does not say."""
+LIVE_PARAMETERS = 1_000_000_000
+"""The same for the parameters that ZeRO-3 keeps gathered."""
+EXPLICIT_BELOW = 256
+"""Up to this length attention on CPU keeps its scores (model/packed.py)."""
+PADDING = 1.1
+"""Of samples of like length that share an attention call (model/packed.py): mean over rows as in LLaVA-Instruct."""
+ROOM = 0.9
+"""Share of a device's memory that a row budget may fill by this estimate."""
+SMALLEST, LARGEST, GRAIN = 256, 16_384, 256
+"""Row budgets that are tried, in tokens. Longer rows are no faster."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a stage is trained. `bytes` a number of the model's precision: 2 (bf16) or 4 (fp32)."""
+
+    bytes: int
+    zero: int
+    ranks: int
+    language_trains: bool
+    trained: float
+    """Parameters that train."""
+    bucket: float = REDUCE_BUCKET
+    overlap: bool = False
+    live: float = LIVE_PARAMETERS
+    offload_optimizer: bool = False
+    offload_parameters: bool = False
+    on_cpu: bool = False
+
+
+@dataclass(frozen=True)
+class RowLoad:
+    """A packed row: its tokens, the length of its samples, supervised tokens, images."""
+
+    tokens: float
+    sample: float
+    supervised: float
+    images: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device. The first four are always there; of the others the highest tide counts."""
+
+    weights: float
+    masters: float
+    """In fp32."""
+    moments: float
+    """Both of Adam's."""
+    buffers: float
+    """ZeRO-3 keeps its part of the gradients, and the bucket for them, from step to step."""
+    activations: float
+    logits: float
+    gradients: float
+    """Gradients, and buckets for them, at the end of a backward pass or in the optimizer's step."""
+
+    @property
+    def rest(self) -> float:
+        """Between steps."""
+        return self.weights + self.masters + self.moments + self.buffers
+
+    @property
+    def peak(self) -> float:
+        """At the highest tide of a step."""
+        return self.rest + max(self.activations + self.logits, self.gradients)
+
+    def words(self) -> str:
+        """One line: the peak, and its parts."""
+        unit, name = (GB, "GB") if self.peak >= GB else (GB / 1000, "MB")
+        sizes = {field.name: getattr(self, field.name) / unit for field in fields(self)}
+        parts = ", ".join(f"{part} {size:,.1f}" for part, size in sizes.items() if size >= 0.05)
+        return f"{self.peak / unit:,.1f} {name} ({parts})"
+
+
+def setup_of(
+    deepspeed: Mapping[str, Any], *, precision: str, ranks: int, language_trains: bool, trained: float, on_cpu: bool
+) -> Setup:
+    """The setup of a stage, from the file that DeepSpeed is given."""
+    zero: Mapping[str, Any] = deepspeed.get("zero_optimization", {})
+    stage = int(zero.get("stage", 0))
+
+    def offloaded(what: str) -> bool:
+        return str((zero.get(what) or {}).get("device", "none")) != "none"
+
+    return Setup(
+        bytes=2 if precision == "bf16" else 4,
+        zero=stage,
+        ranks=ranks,
+        language_trains=language_trains,
+        trained=trained,
+        bucket=min(float(zero.get("reduce_bucket_size", REDUCE_BUCKET)), trained),
+        overlap=bool(zero.get("overlap_comm", stage == 3)),
+        live=float(zero.get("stage3_max_live_parameters", LIVE_PARAMETERS)),
+        offload_optimizer=offloaded("offload_optimizer"),
+        offload_parameters=offloaded("offload_param"),
+        on_cpu=on_cpu,
+    )
+
+
+def projector_parameters(language: LanguageShape, vision: Tower) -> float:
+    """Of the two-layer projector; a linear one is stored as that, too."""
+    return (vision.hidden + 1 + language.hidden + 1) * language.hidden
+
+
+def memory_of(language: LanguageShape, vision: Tower, setup: Setup, row: RowLoad) -> Memory:
+    """What a stage takes on one device with rows of that kind."""
+    total = language.parameters + vision.parameters + projector_parameters(language, vision)
+    parts = setup.ranks if setup.zero else 1
+    held = setup.trained / parts
+    tower = row.images * vision.states * setup.bytes
+    before = {0: setup.trained, 1: setup.trained, 2: held}.get(setup.zero, 0.0)  # gradients of rows before this one
+    kept = _kept(language, setup, row) + before * setup.bytes
+    return Memory(
+        weights=_weights(total, setup),
+        masters=0.0 if setup.offload_optimizer else 4 * held,
+        moments=0.0 if setup.offload_optimizer else 8 * held,
+        buffers=(held + setup.bucket) * setup.bytes if setup.zero == 3 else 0.0,
+        activations=max(kept, tower),
+        logits=12.0 * row.supervised * language.vocabulary,
+        gradients=max(_backward(setup, parts), _stepping(setup, held)),
+    )
+
+
+def _weights(total: float, setup: Setup) -> float:
+    """ZeRO-3 holds a part, and whole layers while they are needed."""
+    if setup.zero < 3:
+        return total * setup.bytes
+    held = 0.0 if setup.offload_parameters else total / setup.ranks
+    gathered = min(setup.live, total) if setup.ranks > 1 or setup.offload_parameters else 0.0
+    return (held + gathered) * setup.bytes
+
+
+def _kept(language: LanguageShape, setup: Setup, row: RowLoad) -> float:
+    """Bytes that autograd keeps of a row, as the layers of transformers' Llama and model/packed.py keep them."""
+    hidden, size = language.hidden, setup.bytes
+    # Norms compute in fp32; a linear layer keeps its input where its own weights train.
+    norms = 2 * 4 * hidden + (2 * 2 * size * hidden if setup.language_trains else 0)
+    gates = (4 if setup.language_trains else 3) * size * language.intermediate
+    output = size * hidden if setup.language_trains else 0
+    layer = norms + gates + output + _attention(language, setup, row)
+    edges = 3 * 4 * hidden  # embeddings, the last norm, and the positions that are supervised
+    return row.tokens * (language.layers * layer + edges)
+
+
+def _attention(language: LanguageShape, setup: Setup, row: RowLoad) -> float:
+    """Bytes a token and layer that attention keeps: queries, keys and values, and scores or outputs."""
+    hidden, size = language.hidden, setup.bytes
+    if setup.on_cpu and row.sample <= EXPLICIT_BELOW:
+        return PADDING * (3 * size * hidden + size * language.heads * row.sample)
+    shared = 2 * language.key_value_share
+    return PADDING * ((2 + shared) * size * hidden + 4 * language.heads)
+
+
+def _backward(setup: Setup, parts: int) -> float:
+    """Gradients at the end of a backward pass: ZeRO-1 keeps all, the others what the bucket and their part take."""
+    bucket = setup.bucket * (2 if setup.overlap else 1)
+    if setup.zero < 2:
+        return setup.trained * setup.bytes + bucket * 4
+    if setup.zero == 3:
+        return setup.bucket * setup.bytes
+    return (bucket + min(setup.bucket, setup.trained) + (setup.trained / parts if parts > 1 else 0)) * setup.bytes
+
+
+def _stepping(setup: Setup, held: float) -> float:
+    """This rank's gradients, flattened (ZeRO-3: they are), and once more in fp32 where they are not."""
+    flat = 1 if setup.zero == 3 or setup.offload_optimizer else 2
+    return held * (flat * setup.bytes + (4 if setup.bytes != 4 and not setup.offload_optimizer else 0))
+
+
+def row_budget(language: LanguageShape, vision: Tower, setup: Setup, load: RowLoad, device: float) -> int | None:
+    """The most tokens of a row that a device of so many bytes takes; None if it does not take the smallest row.
+
+    `load` is a mean sample; a row holds as many of them as fit.
+    """
+    for tokens in range(LARGEST, SMALLEST - 1, -GRAIN):
+        if memory_of(language, vision, setup, row_of(load, tokens)).peak <= ROOM * device:
+            return tokens
+    return None
+
+
+def row_of(sample: RowLoad, tokens: int) -> RowLoad:
+    """A row of so many tokens, filled with mean samples."""
+    share = tokens / sample.tokens
+    return RowLoad(tokens, sample.sample, share * sample.supervised, share * sample.images)
