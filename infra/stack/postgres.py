@@ -109,7 +109,11 @@ def create_databases(plan: Plan) -> None:
 
 
 def _run(command: list[str], user: str | None, what: str) -> None:
-    done = subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, check=False)
+    group = None if user is None else pwd.getpwnam(user).pw_gid  # else it keeps root's, and root's group's rights
+    done = subprocess.run(
+        command, user=user, group=group, extra_groups=None if user is None else [], cwd="/", capture_output=True,
+        text=True, check=False,
+    )
     if done.returncode:
         raise StackProblem(f"{what} failed: {' '.join(done.stderr.split())[-300:]}; see to it and start again")
 
