@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.command == "status":
             return _status(places)
         return _logs(places, asked.program, asked.lines)
-    except StackProblem as problem:
-        sys.stderr.write(f"stack: {problem}\n")
+    except (StackProblem, OSError) as problem:  # a full disk, a folder that is not ours
+        sys.stderr.write(f"stack: {' '.join(str(problem).split())}\n")
         return 1
 
 

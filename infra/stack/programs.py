@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.stack import health
@@ -52,8 +52,8 @@ class Program:
     stop_signal: str = "TERM"
     whole_environment: bool = False
     """Whether it is given all of the starter's own environment, as flow runs may need keys from there."""
-    needs_seconds: float = field(default=120.0)
-    """How long it may take to come up."""
+    needs_seconds: float = 300.0
+    """How long it may take to come up: a minute on a machine that has nothing else to do."""
 
 
 def programs(places: Places, plan: Plan) -> list[Program]:

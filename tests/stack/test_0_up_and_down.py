@@ -107,9 +107,10 @@ def test_a_program_that_cannot_start_is_named_with_its_words_and_the_rest_is_sto
     stack = Stack(Places(folder / "stack"), folder / "runs")
     try:
         stack.places.make()
-        (stack.places.data / "s3").write_text("a file where a folder has to be")
+        (stack.places.data / "postgres").mkdir()
+        (stack.places.data / "postgres" / "PG_VERSION").write_text("9\n")
         done = stack.command("start")
-        assert done.returncode == 1 and "s3" in done.stderr, done.stdout + done.stderr
+        assert done.returncode == 1 and "postgres ended" in done.stderr, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         assert stack.left_over() == []
     finally:
