@@ -195,6 +195,8 @@ def _ray(places: Places, plan: Plan) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": plan.passwords["ray"],
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        # On a machine that has other things to do, too.
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "240",
         # Workers are processes of this project.
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH", "")))),
     }

@@ -19,6 +19,8 @@ from infra.stack.programs import Program, auth_file, mlflow_has_login, programs
 from infra.stack.supervisor import Supervisor
 
 POLL = 0.25
+TRIES = 3
+"""How often the supervisor may start a program until it is up: the first of all may be too slow for the second."""
 Say = Callable[[str], None]
 
 
@@ -115,13 +117,16 @@ def _start_in_order(
         create_databases(plan)
     up: dict[str, float] = {}
     started: dict[str, float] = {}
+    tries: dict[str, set[int]] = {program.name: set() for program in known}
     while len(up) < len(known):
         for program in known:
             if program.name not in started and set(program.needs) <= set(up):
                 supervisor.start_program(program.name)
                 started[program.name] = time.monotonic()
         for program in known:
-            if program.name in started and program.name not in up and _is_up(places, supervisor, program, started):
+            if program.name in started and program.name not in up and _is_up(
+                places, supervisor, program, started[program.name], tries[program.name]
+            ):
                 if program.name == "postgres":
                     create_databases(plan)
                 up[program.name] = time.monotonic() - started[program.name]
@@ -129,13 +134,15 @@ def _start_in_order(
         time.sleep(POLL)
 
 
-def _is_up(places: Places, supervisor: Supervisor, program: Program, started: dict[str, float]) -> bool:
-    state = supervisor.states()[program.name]["statename"]
-    late = time.monotonic() - started[program.name] > program.needs_seconds
-    if state in {"FATAL", "EXITED"} or late:
-        why = f"is not up after {program.needs_seconds:g} s" if late else f"ended ({state})"
+def _is_up(places: Places, supervisor: Supervisor, program: Program, since: float, tries: set[int]) -> bool:
+    """Whether it does its work. Raises StackProblem once it has ended too often, or takes too long."""
+    state = supervisor.states()[program.name]
+    tries.update({state["pid"]} - {0})
+    late = time.monotonic() - since > program.needs_seconds
+    if state["statename"] == "FATAL" or len(tries) > TRIES or late:
+        why = f"is not up after {program.needs_seconds:g} s" if late else f"ended ({len(tries)} times)"
         raise StackProblem(f"{program.name} {why}: {last_lines(places, program.name, 5)}; see {places.logs}")
-    return state in {"STARTING", "RUNNING"} and program.healthy()
+    return state["statename"] in {"STARTING", "RUNNING"} and program.healthy()
 
 
 def last_lines(places: Places, name: str, count: int) -> str:
