@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -229,7 +229,7 @@ class CountedRegistry:
     def set_champion(self, version: str | None) -> None:
         self._steps.run(lambda: self._registry.set_champion(version))
 
-    def tag(self, version: str, tags: dict[str, str]) -> None:
+    def tag(self, version: str, tags: Mapping[str, str]) -> None:
         self._steps.run(lambda: self._registry.tag(version, tags))
 
 

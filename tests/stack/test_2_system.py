@@ -58,11 +58,11 @@ def test_every_deployment_is_registered(system: System) -> None:
 
 
 def test_a_schedule_fires_and_a_model_comes_out_of_it(system: System) -> None:
-    soon = (datetime.now(UTC) + timedelta(seconds=15)).isoformat()
+    soon = (datetime.now(UTC) + timedelta(seconds=75)).isoformat()
     schedule = system.schedule(
         soon, {"experiment": "shapes", "overrides": system.overrides(), "tag": "scheduled"}
     )
-    wait_for(lambda: system.tagged("scheduled") is not None)
+    wait_for(lambda: system.tagged("scheduled") is not None, 300)
     run = system.tagged("scheduled")
     assert run is not None and run["auto_scheduled"]
     nodes: set[str] = set()
@@ -92,7 +92,7 @@ def test_published_data_start_a_run_that_a_person_is_asked_about(system: System)
     published = system.stack.llavaflow("publish", name, "--version", "41", "--experiment", "shapes", *sets)
     assert published.returncode == 0, published.stderr
     tag = f"{name}-41"
-    wait_for(lambda: system.tagged(tag) is not None)
+    wait_for(lambda: system.tagged(tag) is not None, 300)
     run = system.tagged(tag)
     assert run is not None and run["created_by"]["type"] == "AUTOMATION"
     waiting = system.wait(run, "PAUSED")
