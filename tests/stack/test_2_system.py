@@ -86,6 +86,15 @@ def test_a_schedule_fires_and_a_model_comes_out_of_it(system: System) -> None:
     assert {"ingest", "generate", "shard", "base", "align", "instruct", "evaluate"} <= made
 
 
+def test_the_model_is_made_again_bit_for_bit(system: System) -> None:
+    done = system.stack.llavaflow("reproduce", "champion", "--model", system.model, "--json")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    assert {stage["stage"]: stage["state"] for stage in told["stages"]} == dict.fromkeys(
+        ("ingest", "generate", "shard", "base", "align", "instruct", "evaluate"), "equal"
+    )
+
+
 def test_published_data_start_a_run_that_a_person_is_asked_about(system: System) -> None:
     sets = [part for one in system.overrides("seed={version}", "gate.approval=always") for part in ("--set", one)]
     name = f"data-{system.model}"
