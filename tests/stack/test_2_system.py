@@ -208,9 +208,9 @@ def test_services_that_restart_during_a_run_lose_nothing(system: System) -> None
     ("variable", "value", "said"),
     [
         ("PREFECT_API_AUTH_STRING", "llavaflow:wrong", "PREFECT_API_AUTH_STRING"),
-        ("AWS_SECRET_ACCESS_KEY", "wrong", "S3"),
-        ("LLAVAFLOW_LEDGER_URL", "", "ledger"),
-        ("MLFLOW_TRACKING_PASSWORD", "wrong", "MLflow"),
+        ("AWS_SECRET_ACCESS_KEY", "wrong", "AWS_SECRET_ACCESS_KEY"),
+        ("LLAVAFLOW_LEDGER_URL", "", "LLAVAFLOW_LEDGER_URL"),
+        ("MLFLOW_TRACKING_PASSWORD", "wrong", "MLFLOW_TRACKING_PASSWORD"),
         ("RAY_AUTH_TOKEN", "0" * 64, "Ray"),
     ],
 )
