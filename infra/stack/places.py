@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from infra.stack.errors import StackProblem
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -68,9 +71,13 @@ class Places:
         return self.home / "lock"
 
     def make(self) -> None:
-        """Make the folders. Others may pass through the home, as a Postgres that root starts runs as another user."""
+        """Make the folders. Raises StackProblem for one that is not ours. Others may pass through the home, as a Postgres that root starts runs as another user."""
         for folder, mode in ((self.home, 0o711), (self.data, 0o711), (self.logs, 0o700), (self.runtime, 0o700)):
             folder.mkdir(parents=True, exist_ok=True)
+            found = folder.lstat()
+            # The runtime folder has a name that others can foresee, in a folder that all may write to.
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                raise StackProblem(f"{folder} is a link or belongs to somebody else; remove it, or set TMPDIR")
             folder.chmod(mode)
 
 

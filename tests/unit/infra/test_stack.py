@@ -50,6 +50,13 @@ def test_the_plan_is_the_owners_alone_from_its_first_moment(places: Places, plan
     assert stat.S_IMODE((places.home / "other").stat().st_mode) == 0o600
 
 
+def test_a_folder_that_is_a_link_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "stack").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StackProblem, match="is a link or belongs to somebody else"):
+        Places(tmp_path / "stack").make()
+
+
 def test_a_plan_that_was_damaged_is_told_in_a_line(places: Places) -> None:
     places.plan.write_text("{")
     with pytest.raises(StackProblem, match="cannot be read"):
