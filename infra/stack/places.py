@@ -71,7 +71,10 @@ class Places:
         return self.home / "lock"
 
     def make(self) -> None:
-        """Make the folders. Raises StackProblem for one that is not ours. Others may pass through the home, as a Postgres that root starts runs as another user."""
+        """Make the folders. Others may pass through the home, as a Postgres that root starts runs as another user.
+
+        Raises StackProblem for a folder that is not ours.
+        """
         for folder, mode in ((self.home, 0o711), (self.data, 0o711), (self.logs, 0o700), (self.runtime, 0o700)):
             folder.mkdir(parents=True, exist_ok=True)
             found = folder.lstat()
