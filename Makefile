@@ -13,7 +13,8 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv/torch_extensions
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run doctor test test-long lint types contracts unit integration format lock smollm2 teacher cli-surface clean distclean
+.PHONY: help setup run doctor test test-long lint types contracts unit integration format lock smollm2 teacher stack \
+    stack-stop stack-status stack-logs test-stack cli-surface clean distclean
 .NOTPARALLEL:
 
 help: ## this list
@@ -52,6 +53,21 @@ unit: setup ## unit tests
 
 integration: setup ## the whole spine, small, on two workers
 	$(PYTEST) tests/integration $(WHAT)
+
+stack: setup ## start Postgres, S3, MLflow, Prefect with a worker, and a Ray cluster, as processes of this machine
+	@.venv/bin/python -m infra.stack start
+
+stack-stop: setup ## stop them; ARGS=--wipe removes their data, too
+	@.venv/bin/python -m infra.stack stop $(ARGS)
+
+stack-status: setup ## how they are, and where
+	@.venv/bin/python -m infra.stack status
+
+stack-logs: setup ## the ends of their logs; WHAT=mlflow for one of them, ARGS='--lines 100'
+	@.venv/bin/python -m infra.stack logs $(WHAT) $(ARGS)
+
+test-stack: setup ## promotion and the whole system on the real services, in half an hour
+	$(PYTEST) tests/stack $(WHAT)
 
 format: setup ## sort imports and mend what ruff can mend safely
 	.venv/bin/ruff check --fix .

@@ -177,7 +177,8 @@ def _servers(machine: Machine, settings: Settings, experiment: Experiment | None
         with ThreadPoolExecutor(len(servers)) as pool:
             problems = list(pool.map(machine.reaching_problem, [server.url for server in servers]))
         for server, problem in zip(servers, problems, strict=True):
-            yield _answer(server, problem)
+            refusal = None if problem is not None else machine.login_problem(server.name, settings)
+            yield _answer(server, problem) if refusal is None else _refusal(server, refusal)
     for endpoint in _openai_endpoints(experiment):
         outside = urlsplit(endpoint.base_url).hostname not in LOOPBACK
         if outside and not machine.variable(endpoint.api_key_env):
@@ -219,9 +220,19 @@ def _openai_endpoints(experiment: Experiment | None) -> list[OpenAIEndpoint]:
     return [endpoint for endpoint in endpoints if isinstance(endpoint, OpenAIEndpoint)]
 
 
+def _shown(url: str) -> str:
+    """Without a password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _refusal(server: _Server, problem: str) -> Finding:
+    what, _, remedy = problem.partition("; ")
+    return Finding(server.name, Level.FAIL, f"{_shown(server.url)}: {what}", remedy)
+
+
 def _answer(server: _Server, problem: str | None) -> Finding:
-    shown = urlsplit(server.url)
-    where = urlunsplit(shown._replace(netloc=shown.netloc.rpartition("@")[2]))  # without a password
+    where = _shown(server.url)
     if problem is None:
         return Finding(server.name, Level.OK, f"{where} answers")
     return Finding(server.name, server.level, f"{where} does not answer: {problem}", server.remedy)

@@ -16,6 +16,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
+from configs.settings import Settings
+from flows.logins import login_problem
+
 TIMEOUT_SECONDS = 2.0
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 CGROUP = Path("/sys/fs/cgroup")
@@ -58,6 +61,9 @@ class Machine(Protocol):
 
     def reaching_problem(self, url: str) -> str | None:
         """Why no server answers at a URL. Over HTTP a refusal is an answer; a gateway with nobody behind it is none."""
+
+    def login_problem(self, service: str, settings: Settings) -> str | None:
+        """Why a service that answers does not let us in (`flows.logins`)."""
 
     def variable(self, name: str) -> str | None:
         """An environment variable."""
@@ -123,6 +129,10 @@ class ThisMachine:
     def reaching_problem(self, url: str) -> str | None:
         """See `Machine`."""
         return _http_problem(url) if urlsplit(url).scheme in {"http", "https"} else _tcp_problem(url)
+
+    def login_problem(self, service: str, settings: Settings) -> str | None:
+        """See `Machine`."""
+        return login_problem(service, settings)
 
     def variable(self, name: str) -> str | None:
         """See `Machine`."""

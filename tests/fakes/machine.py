@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from configs.settings import Settings
+
 GIB = 1 << 30
 
 
@@ -24,6 +26,8 @@ class FakeMachine:
     unwritable: str | None = None
     no_loopback: str | None = None
     dead: dict[str, str] = field(default_factory=dict)
+    refusing: dict[str, str] = field(default_factory=dict)
+    """Why a service does not let us in, by its name."""
     variables: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """URLs that were asked."""
@@ -61,6 +65,9 @@ class FakeMachine:
     def reaching_problem(self, url: str) -> str | None:
         self.asked.append(url)
         return self.dead.get(url)
+
+    def login_problem(self, service: str, settings: Settings) -> str | None:
+        return self.refusing.get(service)
 
     def variable(self, name: str) -> str | None:
         return self.variables.get(name)

@@ -151,6 +151,16 @@ def test_servers_are_asked_where_one_is_configured(locked: dict[str, str], setti
     ]
 
 
+def test_a_server_that_answers_and_refuses_our_login_stops_a_run_and_shows_no_password(
+    locked: dict[str, str], settings: Settings
+) -> None:
+    named = settings.model_copy(update={"ledger_url": "postgresql+psycopg://me:secret@db:5432/ledger"})
+    machine = FakeMachine(locked, refusing={"ledger": "it refuses our password; mend LLAVAFLOW_LEDGER_URL"})
+    (failure,) = check(named, quiet=True, machine=machine)
+    assert failure.what == "postgresql+psycopg://db:5432/ledger: it refuses our password"
+    assert failure.remedy == "mend LLAVAFLOW_LEDGER_URL"
+
+
 def test_files_and_local_clusters_are_no_servers(locked: dict[str, str], settings: Settings) -> None:
     local = settings.model_copy(
         update={"mlflow_uri": "sqlite:///x.db", "ledger_url": "sqlite:////tmp/ledger.db", "ray_address": "auto"}

@@ -1,0 +1,1 @@
+"""All services of production as local processes: `make stack`. Never imported by flows, tasks, model or configs."""
