@@ -61,11 +61,13 @@ CODE: dict[str, tuple[str, ...]] = {
     "shard": ("tasks/shard", "tasks/shards.py", *IMAGES, *RECORDS),
     "base": (
         "tasks/base", "tasks/world", *RECORDS, "model/attention.py", "model/efficientnet.py", "model/images.py",
-        "model/loss.py", "model/packed.py", "model/templates.py", "model/tokenize.py", "model/towers.py",
+        "model/loss.py", "model/packed.py", "model/pieces.py", "model/templates.py", "model/tokenize.py",
+        "model/towers.py",
     ),
     "train": (
         "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/attention.py", "model/loss.py",
-        "model/order.py", "model/packed.py", "model/packing.py", "model/records.py", "model/stages.py",
+        "model/order.py", "model/packed.py", "model/packing.py", "model/pieces.py", "model/records.py",
+        "model/stages.py",
     ),
     "evaluate": (
         "tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode", "model/sampling.py", *RECORDS,

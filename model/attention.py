@@ -64,7 +64,7 @@ class _Blockwise(torch.autograd.Function):
 
 
 def _folded(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Query as [samples * key heads, queries a key, length, size], key and value as [samples * key heads, length, size].
+    """Query as [samples * key heads, queries a key, length, size], the others as [samples * key heads, length, size].
 
     Queries that share a key are then rows of one product, and keys need no copies.
     """

@@ -1,4 +1,4 @@
-"""Cross-entropy of a linear head, some positions at a time: scores for the whole vocabulary never exist for all of them.
+"""Cross-entropy of a linear head, some positions at a time: scores for the whole vocabulary are never there for all.
 
 What the backward pass needs is worked out while a part's scores are there: one product for the head's gradient, one for
 that of its input. So nothing is computed twice, and nothing of the size of positions x vocabulary is kept.

@@ -20,6 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from model.attention import blockwise
 from model.errors import ModelError
 from model.loss import take_targets
+from model.pieces import take_pieces
 from model.tokenize import IGNORE, Encoded
 
 PACKED_ATTENTION = "llavaflow_packed"
@@ -180,6 +181,7 @@ class PackedLlava(nn.Module):
         ALL_ATTENTION_FUNCTIONS.register(PACKED_ATTENTION, packed_attention)
         llava.model.language_model.config._attn_implementation = PACKED_ATTENTION
         take_targets(llava.lm_head)
+        take_pieces(llava.model.language_model)
 
     def forward(self, row: Row) -> Tensor:
         """Sum of the cross-entropy over the row's supervised tokens (a scalar; 0 for a row without any)."""

@@ -124,10 +124,10 @@ def write_base(folder: Path, shape: Shape, device: str) -> Path:
             )
         )
     side = shape.vision["image_size"]
-    vision.to(torch.bfloat16).save_pretrained(folder / "vision")
+    vision.bfloat16().save_pretrained(folder / "vision")
     size = {"height": side, "width": side}
     CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=size).save_pretrained(folder / "vision")
-    language.to(torch.bfloat16).save_pretrained(folder / "language")
+    language.bfloat16().save_pretrained(folder / "language")
     tokenizer.save_pretrained(folder / "language")
     return folder
 

@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer and TRL's SFTTrainer over the benchmark's samples, tokenised and decoded beforehand for them."""
+"""Hugging Face's Trainer and TRL's SFTTrainer over the benchmark's samples, tokenised and decoded beforehand."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def run(told: Told, gate: Gate) -> None:
     """Train for as many passes as the gate lets through."""
     assembled = open_base(told.base)
     data = prepare(told, assembled)
-    model = assembled.llava.to(torch.bfloat16).to(told.device)
+    model: Any = assembled.llava
+    model.to(device=told.device, dtype=torch.bfloat16)
     model.config.use_cache = False
     freeze_for(model, Stage(told.stage))
     pad = int(assembled.tokenizer.pad_token_id or 0)
@@ -140,13 +141,17 @@ def warm_up(model: Any, data: Prepared, pad: int) -> None:
 
 
 def _trl(common: dict[str, Any], shared: dict[str, Any], assembled: Any) -> Any:
-    from datasets import Dataset as Table
-    from trl import SFTConfig, SFTTrainer
+    import datasets
+    import trl
 
-    config = SFTConfig(**common, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None)
+    # Untyped.
+    tables: Any = datasets.Dataset
+    library: Any = trl
+
+    config = library.SFTConfig(**common, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None)
     held, collated = shared["train_dataset"].samples, shared["data_collator"]
     # It takes the columns of a table alone: images are looked up by their place in it.
-    table = Table.from_list(
+    table = tables.from_list(
         [{"input_ids": sample["input_ids"].tolist(), "labels": sample["labels"].tolist(), "place": place}
          for place, sample in enumerate(held)]
     )
@@ -154,4 +159,4 @@ def _trl(common: dict[str, Any], shared: dict[str, Any], assembled: Any) -> Any:
         "train_dataset": table,
         "data_collator": lambda lines: collated([held[line["place"]] for line in lines]),
     }
-    return SFTTrainer(args=config, processing_class=assembled.tokenizer, **shared)
+    return library.SFTTrainer(args=config, processing_class=assembled.tokenizer, **shared)
