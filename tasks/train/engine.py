@@ -114,7 +114,7 @@ class Engine:
 
     def _over_ranks(self, value: torch.Tensor) -> float:
         if self.ranks > 1:
-            value = value.to(self.deepspeed.device, copy=True)
+            value = value.to(self.deepspeed.device)
             torch.distributed.all_reduce(value)
         return float(value)
 

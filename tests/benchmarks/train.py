@@ -158,7 +158,7 @@ def rows(stage: str, made: dict[str, Process], flops: float, ceiling: float) -> 
             f"| {stage} | {mode} | {speeds[mode]:.0f} ({min(spread):.0f} to {max(spread):.0f}, {len(spread)} passes) | "
             f"{peaks[mode]:.1f} | {speeds[mode] * flops / ceiling:.0%} of {ceiling / 1e9:.0f} | {against} |"
         )
-    if "ours" in made:
+    if "ours" in made and made["ours"].passes[0]["parts"]:
         lines.append(f"\n{stage}, ours, where a pass goes: {breakdown(made['ours'].passes)}\n")
     return lines
 
@@ -196,7 +196,6 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--row-tokens", type=int, default=2048)
-    parser.add_argument("--compile", default="auto")
     parser.add_argument("--cache", type=Path, help="A folder for the model, to be kept.")
     told = parser.parse_args()
     shape = SHAPES[told.shape]
@@ -208,7 +207,7 @@ def main() -> None:
             shards = write_shards(Path(scratch) / stage, told.samples, stage)
             common = {
                 "base": str(base), "shards": str(shards), "samples": told.samples, "device": told.device,
-                "row_tokens": told.row_tokens, "threads": told.threads, "compile": told.compile,
+                "row_tokens": told.row_tokens, "threads": told.threads,
                 "options": {"shape": told.shape},
             }
             made, ceiling = measure(stage, told, common)

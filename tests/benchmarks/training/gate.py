@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 MARK = "@@"
 """In front of every line for the caller; what libraries print is passed over."""
 
@@ -25,7 +27,6 @@ class Told:
     device: str
     row_tokens: int
     threads: int
-    compile: str = "auto"
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -38,8 +39,10 @@ class Gate:
         return sys.stdin.readline().strip() == "go"
 
     def done(self, seconds: float, tokens: int, **more: Any) -> None:
-        """A pass over the samples is over."""
+        """A pass over the samples is over. Memory is that of the GPU where there is one, else of the process."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        if torch.cuda.is_available():
+            peak = torch.cuda.max_memory_allocated() / 1e9
         self._tell({"seconds": seconds, "tokens": tokens, "peak_gb": peak, **more})
 
     @staticmethod
