@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 CHUNK = 1024
@@ -22,8 +22,8 @@ def summed_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     return _Summed.apply(hidden, weight, targets)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def take_targets(head: nn.Linear) -> None:
-    """Let a head be called with targets as well: it then gives the sum of the cross-entropy instead of scores.
+def take_targets(head: Any) -> None:
+    """Let a linear head be called with targets as well: it then gives the sum of the cross-entropy instead of scores.
 
     The head's own weights are used within its own call, where ZeRO-3 has them whole.
     """
@@ -36,7 +36,7 @@ def take_targets(head: nn.Linear) -> None:
         scores = functional.linear(hidden, head.weight, head.bias)
         return functional.cross_entropy(scores.float(), targets, reduction="sum")
 
-    head.forward = forward  # type: ignore[method-assign]
+    head.forward = forward
 
 
 class _Summed(torch.autograd.Function):

@@ -95,7 +95,7 @@ def watched(engine: Engine, packed: PackedLlava) -> Parts:
     """Have the parts of a step counted. On a GPU they would have to wait for each other, and say nothing."""
     parts = Parts()
     packed.features = parts.around("vision", packed.features)  # type: ignore[method-assign]
-    packed.llava.lm_head.forward = parts.around("head", packed.llava.lm_head.forward)  # type: ignore[method-assign]
+    packed.llava.lm_head.forward = parts.around("head", packed.llava.lm_head.forward)
     packed.forward = parts.around("forward", packed.forward)  # type: ignore[method-assign]
     engine.deepspeed.backward = parts.around("backward", engine.deepspeed.backward)
     engine._update = parts.around("optimizer", engine._update)  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 import time
 from typing import Any
@@ -141,12 +142,9 @@ def warm_up(model: Any, data: Prepared, pad: int) -> None:
 
 
 def _trl(common: dict[str, Any], shared: dict[str, Any], assembled: Any) -> Any:
-    import datasets
-    import trl
-
     # Untyped.
-    tables: Any = datasets.Dataset
-    library: Any = trl
+    tables: Any = importlib.import_module("datasets").Dataset
+    library: Any = importlib.import_module("trl")
 
     config = library.SFTConfig(**common, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None)
     held, collated = shared["train_dataset"].samples, shared["data_collator"]

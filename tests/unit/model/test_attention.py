@@ -37,9 +37,9 @@ def test_in_bf16_gradients_are_as_near_to_the_truth_as_those_of_torch() -> None:
     exact = drawn(1, 4, 2, 200)
     slopes = torch.randn(exact[0].shape, generator=torch.Generator().manual_seed(0))
     truth = torch.autograd.grad(blockwise(*exact, 0.3), exact, slopes)
-    rounded = [part.detach().bfloat16().requires_grad_() for part in exact]
-    ours = torch.autograd.grad(blockwise(*rounded, 0.3), rounded, slopes.bfloat16())
-    out = functional.scaled_dot_product_attention(*rounded, is_causal=True, scale=0.3, enable_gqa=True)
+    query, key, value = rounded = [part.detach().bfloat16().requires_grad_() for part in exact]
+    ours = torch.autograd.grad(blockwise(query, key, value, 0.3), rounded, slopes.bfloat16())
+    out = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.3, enable_gqa=True)
     theirs = torch.autograd.grad(out, rounded, slopes.bfloat16())
     for real, here, there in zip(truth, ours, theirs, strict=True):
         assert float((here - real).norm()) < 1.5 * float((there - real).norm())
