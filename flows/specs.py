@@ -61,13 +61,14 @@ CODE: dict[str, tuple[str, ...]] = {
     "generate": ("tasks/generate", "tasks/origins.py", *CHAT, *WORLD, "model/records.py"),
     "shard": ("tasks/shard", "tasks/shards.py", *IMAGES, *RECORDS),
     "base": (
-        "tasks/base", "tasks/world", *RECORDS, "model/efficientnet.py", "model/images.py", "model/packed.py",
-        "model/templates.py", "model/tokenize.py", "model/towers.py",
+        "tasks/base", "tasks/world", *RECORDS, "model/attention.py", "model/efficientnet.py", "model/images.py",
+        "model/loss.py", "model/packed.py", "model/pieces.py", "model/templates.py", "model/tokenize.py",
+        "model/towers.py",
     ),
     "train": (
-        "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/flops.py", "model/lora.py",
-        "model/memory.py", "model/order.py", "model/packed.py", "model/packing.py", "model/records.py",
-        "model/shapes.py", "model/stages.py",
+        "tasks/train", "tasks/shards.py", "tasks/spans.py", *MODEL, "model/attention.py", "model/flops.py",
+        "model/lora.py", "model/loss.py", "model/memory.py", "model/order.py", "model/packed.py", "model/packing.py",
+        "model/pieces.py", "model/records.py", "model/shapes.py", "model/stages.py",
     ),
     "evaluate": (
         "tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode", "model/sampling.py", *RECORDS,

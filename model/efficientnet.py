@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
@@ -45,6 +44,9 @@ class EfficientNetLiteModel(PreTrainedModel):
 
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)
+        # Here, as models with another tower do without the package.
+        from efficientnet_lite_pytorch import EfficientNet
+
         self.network = EfficientNet.from_name(config.network)
         # The classifier of ImageNet's 1,000 classes is not a part of a tower.
         del self.network._fc

@@ -17,12 +17,13 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from model.attention import blockwise
 from model.errors import ModelError
+from model.loss import take_targets
+from model.pieces import take_pieces
 from model.tokenize import IGNORE, Encoded
 
 PACKED_ATTENTION = "llavaflow_packed"
-EXPLICIT_BELOW = 256
-"""Up to this length plain matmuls beat the fused CPU kernel, whose backward is slow (docs/benchmarks.md)."""
 LIKE_LENGTH = 0.7
 """Samples at least this share of a group's longest join its kernel call."""
 
@@ -104,18 +105,11 @@ def packed_attention(
 
 def _causal(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
     """Causal attention over [samples, heads, length, size]."""
-    length = query.shape[2]
-    if query.device.type != "cpu" or length > EXPLICIT_BELOW:
-        return functional.scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
-        )
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    scale = query.shape[3] ** -0.5 if scaling is None else scaling
-    future = torch.full((length, length), float("-inf"), dtype=query.dtype).triu_(1)
-    weights = torch.softmax(torch.matmul(query * scale, key.transpose(2, 3)) + future, dim=-1)
-    return torch.matmul(weights, value)
+    if query.device.type == "cpu":
+        return blockwise(query, key, value, query.shape[3] ** -0.5 if scaling is None else scaling)
+    return functional.scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+    )
 
 
 @dataclass(frozen=True)
@@ -186,6 +180,8 @@ class PackedLlava(nn.Module):
         self.vision_frozen = vision_frozen
         ALL_ATTENTION_FUNCTIONS.register(PACKED_ATTENTION, packed_attention)
         llava.model.language_model.config._attn_implementation = PACKED_ATTENTION
+        take_targets(llava.lm_head)
+        take_pieces(llava.model.language_model)
 
     def forward(self, row: Row) -> Tensor:
         """Sum of the cross-entropy over the row's supervised tokens (a scalar; 0 for a row without any).
@@ -199,8 +195,7 @@ class PackedLlava(nn.Module):
             # Nothing is supervised here, yet this rank must take part in every reduction of gradients, with a gradient
             # for every parameter: ranks whose buckets differ exchange one layer's gradient for another's, or hang.
             return cast(Tensor, self.llava.lm_head(hidden[:1])).float().sum() * 0.0
-        logits = self.llava.lm_head(hidden.index_select(0, row.predict)).float()
-        return functional.cross_entropy(logits, row.targets, reduction="sum")
+        return cast(Tensor, self.llava.lm_head(hidden.index_select(0, row.predict), row.targets))
 
     def hidden(self, row: Row) -> Tensor:
         """Hidden states after the last layer, [tokens, hidden]."""

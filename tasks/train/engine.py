@@ -78,13 +78,15 @@ class Engine:
         factor = rate(step, self.steps, self.config.warmup_share)
         for group, base in zip(self.deepspeed.optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = base * factor
-        total = torch.zeros(())
+        # Summed where it is computed: to fetch it after each row would have a GPU wait for the next one.
+        total = torch.zeros((), device=self.deepspeed.device)
         for at, row in enumerate(rows):
             self.deepspeed.set_gradient_accumulation_boundary(is_boundary=at == len(rows) - 1)
             summed = self.deepspeed(self._on_device(row))
             self.deepspeed.backward(summed * (self.ranks / supervised), scale_wrt_gas=False)
-            total += summed.detach().float().cpu()
-        summed_loss, *heard = self._over_ranks(torch.cat([total.reshape(1), torch.tensor([*said])]))
+            total += summed.detach()
+        everywhere = torch.tensor([*said], device=total.device)
+        summed_loss, *heard = self._over_ranks(torch.cat([total.reshape(1), everywhere]))
         loss = summed_loss / supervised
         if not math.isfinite(loss):
             raise NonFiniteLoss(f"step {step + 1}: the loss is {loss}; lower the learning rate, or look at its samples")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-import model.packed
+import model.attention
+import model.loss
 from model.build import Assembled, assemble
 from model.packed import PackedLlava, Row, collate, packed_attention, segments_of
 from model.stages import Stage, freeze_for
@@ -65,11 +66,13 @@ def reference_loss(assembled: Assembled, sample: Encoded, pixels: Tensor | None)
     return functional.cross_entropy(logits[:-1].float(), labels, ignore_index=IGNORE, reduction="sum")
 
 
-@pytest.mark.parametrize("explicit_below", [0, 16, 256])
+@pytest.mark.parametrize("block", [4, 64])
 def test_packed_rows_give_the_loss_and_gradients_of_the_samples_one_by_one(
-    assembled: Assembled, packed: PackedLlava, monkeypatch: pytest.MonkeyPatch, explicit_below: int
+    assembled: Assembled, packed: PackedLlava, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(model.packed, "EXPLICIT_BELOW", explicit_below)
+    # Parts far smaller than they are: every sample has several.
+    monkeypatch.setattr(model.attention, "BLOCK", block)
+    monkeypatch.setattr(model.loss, "CHUNK", block)
     images = [True, False, True, False, True]
     samples = [encoded(assembled, 5 + 9 * at, image=image, seed=at) for at, image in enumerate(images)]
     pixels = [picture(at) if image else None for at, image in enumerate(images)]
@@ -121,20 +124,6 @@ def test_images_go_to_their_own_samples(assembled: Assembled, packed: PackedLlav
         swapped = packed.hidden(collate([samples[2], samples[1], samples[0]], [blue, red], DUMMY, 0))
     first = len(samples[0].ids)
     torch.testing.assert_close(straight[:first], swapped[-first:], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("length", [7, 300])
-def test_the_explicit_and_the_fused_kernel_agree(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
-    draw = torch.Generator().manual_seed(0)
-    query = torch.randn(1, 4, 2 * length, 8, generator=draw, requires_grad=True)
-    key, value = (torch.randn(1, 2, 2 * length, 8, generator=draw) for _ in range(2))
-    outcomes = []
-    for explicit_below in (0, 10_000):
-        monkeypatch.setattr(model.packed, "EXPLICIT_BELOW", explicit_below)
-        segments = segments_of([length, length])
-        out, _ = packed_attention(torch.nn.Identity(), query, key, value, None, segments=segments, scaling=0.3)
-        outcomes.append((out, torch.autograd.grad(out.square().sum(), query)[0]))
-    torch.testing.assert_close(*outcomes, rtol=1e-5, atol=1e-4)
 
 
 def rows_without_learning(assembled: Assembled) -> list[Row]:

@@ -1,0 +1,1 @@
+"""Parts of the training benchmark (tests/benchmarks/train.py)."""
