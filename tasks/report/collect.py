@@ -32,6 +32,7 @@ class _Benchmark(files.File):
     rows: dict[str, _Score]
     rates: dict[str, float] = Field(default_factory=dict)
     settings: dict[str, JsonValue] = Field(default_factory=dict)
+    told: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -123,7 +124,7 @@ def _benchmark(name: str, part: _Benchmark) -> Benchmark:
         name=name,
         rows=tuple(sorted(rows, key=lambda row: not row.whole)),
         rates=part.rates,
-        settings={key: value for key, value in dotted(part.settings) if value not in {"", "null"}},
+        settings={key: value for key, value in dotted(part.settings) if value not in {"", "null"}} | part.told,
         notes=part.notes,
     )
 
