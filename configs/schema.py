@@ -592,6 +592,10 @@ class EvaluateConfig(Knobs):
     """Of the weights while answering (transformers); in bf16 more tokens are equally likely up to rounding."""
     batch: PositiveInt = 64
     """Answers under way at the same time: bounds memory."""
+    workers: PositiveInt = 1
+    """Ray workers that answer, the checkpoint open on each; 1 answers without Ray. Changes no answer."""
+    gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    """Of each of several workers."""
     confidence: Share = 0.95
     bootstrap: PositiveInt = 2000
 

@@ -46,7 +46,7 @@ from tasks.report.data_review import REVIEW
 from tasks.sinks import Sink
 from tasks.stages import Build, Built, StageSpec
 from tasks.storage import Store
-from tasks.train.cluster import RaySettings, shut_down, warm_up
+from tasks.train.cluster import RaySettings, connect, shut_down, warm_up
 
 EARLIER = 3
 """How many earlier artifacts of a stage a build may look into for what it can take over."""
@@ -173,6 +173,10 @@ class Run:
         """See `StageRun`."""
         return self.store.local(artifact)
 
+    def connect_cluster(self) -> None:
+        """See `StageRun`."""
+        connect(self.cluster)
+
     def work(self, spec: StageSpec[Descriptor]) -> Path:
         """See `StageRun`."""
         return self.home / "work" / spec.work_name
@@ -218,11 +222,11 @@ class Run:
 
     @property
     def cluster(self) -> RaySettings:
-        """Where training runs."""
-        train = self.experiment.train
+        """Where training runs, and answers are spread over workers."""
+        train, answering = self.experiment.train, self.experiment.evaluate.workers
         return RaySettings(
             address=self.settings.ray_address, temp=self.settings.ray_temp or self.home / "ray",
-            cpus=train.workers * train.cpus_per_worker + 1, verbose=self.verbose,
+            cpus=max(train.workers * train.cpus_per_worker, answering) + 1, verbose=self.verbose,
         )
 
     @cached_property

@@ -97,6 +97,8 @@ fingerprint."""
 OF_TEST_SETS = {"problems", "splits", "images", "split", "questions", "annotations", "instances", "skip"}
 """Fields of a benchmark that say which images it shows."""
 NOT_OF_EVALUATION: dict[str, Any] = {
+    "workers": True,
+    "gpus_per_worker": True,
     "scienceqa": {"root": True, "ensemble": {"budget_usd": True, "llm": HANDLING}},
     "llava_bench": {"root": True, "judge": HANDLING},
     "pope": {"root"},

@@ -61,7 +61,7 @@ class Reply:
     served: str = field(default="", compare=False)
     """What the endpoint says answered: the model it resolved the name to, and its fingerprint. Empty if it does not."""
     answered: float | None = field(default=None, compare=False)
-    """When, in seconds since the epoch, as the ledger has it. No part of a key, nor of what two replies are equal by."""
+    """When, in seconds since the epoch, as the ledger has it. No part of a key, nor of what makes two replies equal."""
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,8 @@ class BenchmarkReport(Frozen):
     """Further figures by "row/measure": random/f1, perception/acc+. In percent; MME's scores are sums of percents."""
     rates: dict[str, float] = Field(default_factory=dict)
     """Shares in percent: unparsed, missing, failed."""
+    rate_bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """The exact interval of each of them."""
     counts: dict[str, int] = Field(default_factory=dict)
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Extraction rule, prompt format, judge, digest of the judge rules, seeds, confidence."""

@@ -63,8 +63,8 @@ def build_evaluation(
     """Evaluate one checkpoint: report.json, examples/<benchmark>.jsonl and the images they name.
 
     `roots` maps a benchmark ("scienceqa", "llava_bench", "pope", "mme", "captions") to the local folder of its set; the
-    rest is said at `Others`. All data is read and checked before the model is asked. Raises ConfigError where a root, the
-    judge or the LLM is wanting, DataError where a set cannot be used.
+    rest is said at `Others`. All data is read and checked before the model is asked. Raises ConfigError where a root,
+    the judge or the LLM is wanting, DataError where a set cannot be used.
     """
     others = Others(judge, llm, rules)
     planned = [*_planned(folder, roots, config, answerer, others, seed)]

@@ -18,6 +18,7 @@ from tasks.evaluate.judge_runs import Verdict, judge_runs, needed_note, orders, 
 from tasks.evaluate.judging import Judge, JudgeRules
 from tasks.evaluate.llava_bench import BenchQuestion, load_bench, withhold
 from tasks.evaluate.pictures import check_readable, first_there, keep
+from tasks.evaluate.rates import with_bounds
 from tasks.evaluate.report import Answered, BenchmarkReport, Example, Judged, Score, rounded
 
 NAME = "llava_bench"
@@ -119,7 +120,7 @@ def _report(
     }
     if own.swap:
         counts["preference_turned"] = sum(verdict.turned for verdict in sighted)
-    return BenchmarkReport(
+    report = BenchmarkReport(
         rows={name: _beside(score, blind_rows.get(name)) for name, score in rows.items()},
         rates={FAILED: rounded(failed / len(all_made))},
         counts=counts,
@@ -142,6 +143,7 @@ def _report(
         told=_told([*sighted, *blind]) if own.judge.kind == "openai" else {},
         notes=tuple(_notes(sighted, blind, own)),
     )
+    return with_bounds(report, len(all_made), config.confidence)
 
 
 def _notes(sighted: Sequence[Verdict], blind: Sequence[Verdict], own: LlavaBenchConfig) -> Iterator[str]:

@@ -57,6 +57,7 @@ class Engine:
         self._base_rates = [group["base_lr"] for group in groups]
         optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
         self.deepspeed, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config)
+        statistics_as_weights(model)
         self.ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         self._partitioned = self.deepspeed.zero_optimization_stage() == 3
 
@@ -119,6 +120,17 @@ class Engine:
 
     def _on_device(self, row: Row) -> Row:
         return row if self.deepspeed.device.type == "cpu" else row.to(self.deepspeed.device)
+
+
+def statistics_as_weights(model: nn.Module) -> None:
+    """Bring the statistics of batch norms (EfficientNet's) to the type of their weights.
+
+    DeepSpeed brings parameters alone to bf16, and torch has no batch norm of both types.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None and layer.running_var is not None:
+            layer.running_mean = layer.running_mean.to(layer.weight.dtype)
+            layer.running_var = layer.running_var.to(layer.weight.dtype)
 
 
 def deepspeed_settings(base: dict[str, Any], config: StageConfig, precision: str, ranks: int) -> dict[str, Any]:
