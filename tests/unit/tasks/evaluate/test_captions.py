@@ -85,6 +85,7 @@ def test_figures_are_those_of_the_definition(tmp_path: Path) -> None:
     assert figures["all/chair_s"] == pytest.approx(100 / 3, abs=1e-5)  # the cat
     assert figures["all/chair_i"] == 25.0  # of man, cat, dog, chair
     assert figures["all/recall"] == 60.0  # of person and dog, dog and chair, hot dog
+    assert figures["all/always_dog"] == pytest.approx(200 / 3, abs=1e-5)
     assert figures["blind/chair_s"] == pytest.approx(200 / 3, abs=1e-5)
     assert figures["all/sighted_less_blind"] == pytest.approx(100 / 3, abs=1e-5)
     assert figures["without_people/sighted_less_blind"] == 50.0
