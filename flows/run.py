@@ -50,7 +50,7 @@ from tasks.register.registry import MlflowRegistry
 from tasks.report.data_review import REVIEW
 from tasks.sinks import Sink
 from tasks.stages import Build, Built, StageSpec
-from tasks.train.cluster import RaySettings, shut_down, warm_up
+from tasks.train.cluster import RaySettings, connect, shut_down, warm_up
 from tasks.train.submission import Submission
 
 EARLIER = 3
@@ -187,6 +187,10 @@ class Run:
             return fetched(artifact, self.settings)
         return self.store.local(artifact)
 
+    def connect_cluster(self) -> None:
+        """See `StageRun`."""
+        connect(self.cluster)
+
     def work(self, spec: StageSpec[Descriptor]) -> Path:
         """See `StageRun`."""
         return self.home / "work" / spec.work_name
@@ -234,11 +238,12 @@ class Run:
 
     @property
     def cluster(self) -> RaySettings:
-        """Where training runs."""
-        train, checkpoints = self.experiment.train, checkpoints_of(self.settings)
+        """Where training runs, and answers are spread over workers."""
+        train, answering = self.experiment.train, self.experiment.evaluate.workers
+        checkpoints = checkpoints_of(self.settings)
         return RaySettings(
             address=self.settings.ray_address, temp=self.settings.ray_temp or self.home / "ray",
-            cpus=train.workers * train.cpus_per_worker + 1, verbose=self.verbose,
+            cpus=max(train.workers * train.cpus_per_worker, answering) + 1, verbose=self.verbose,
             checkpoints=checkpoints, storage_options=storage_options(checkpoints or "", self.settings) or {},
         )
 

@@ -58,7 +58,7 @@ MODEL = (
 
 CODE: dict[str, tuple[str, ...]] = {
     "ingest": ("tasks/ingest", "tasks/world", *IMAGES, *RECORDS),
-    "generate": ("tasks/generate", "tasks/origins.py", *CHAT, *WORLD, "model/records.py"),
+    "generate": ("tasks/generate", "tasks/names.py", "tasks/origins.py", *CHAT, *WORLD, "model/records.py"),
     "shard": ("tasks/shard", "tasks/shards.py", *IMAGES, *RECORDS),
     "base": (
         "tasks/base", "tasks/world", *RECORDS, "model/attention.py", "model/efficientnet.py", "model/images.py",
@@ -71,7 +71,8 @@ CODE: dict[str, tuple[str, ...]] = {
         "model/pieces.py", "model/records.py", "model/shapes.py", "model/stages.py",
     ),
     "evaluate": (
-        "tasks/evaluate", *CHAT, *WORLD, "tasks/statistics.py", *MODEL, "model/decode", "model/sampling.py", *RECORDS,
+        "tasks/evaluate", *CHAT, *WORLD, "tasks/names.py", "tasks/statistics.py", *MODEL, "model/decode",
+        "model/sampling.py", *RECORDS,
     ),
 }
 """Source files and packages of each stage, relative to the project's root."""
@@ -96,13 +97,16 @@ HANDLING = {
 WHEREABOUTS = {"root", "expected"} | LICENCE
 """Fields of a source that say where it is, what it should be, or what may be done with it: what it holds has a
 fingerprint."""
-OF_TEST_SETS = {"problems", "splits", "images", "split", "questions", "annotations"}
+OF_TEST_SETS = {"problems", "splits", "images", "split", "questions", "annotations", "instances", "skip"}
 """Fields of a benchmark that say which images it shows."""
 NOT_OF_EVALUATION: dict[str, Any] = {
+    "workers": True,
+    "gpus_per_worker": True,
     "scienceqa": {"root": True, "ensemble": {"budget_usd": True, "llm": HANDLING}},
     "llava_bench": {"root": True, "judge": HANDLING},
     "pope": {"root"},
     "mme": {"root"},
+    "captions": {"root"},
 }
 """Fields of an evaluation that shape no result: where sets lie, as they have fingerprints, and how endpoints are
 handled."""

@@ -61,6 +61,9 @@ class StageRun(Protocol):
     def local(self, artifact: Artifact) -> Path:
         """A local folder with the artifact's files."""
 
+    def connect_cluster(self) -> None:
+        """Start the run's Ray cluster, or join it; does nothing when connected."""
+
     def work(self, spec: StageSpec[Descriptor]) -> Path:
         """A folder for what a stage wants to find again after a crash."""
 

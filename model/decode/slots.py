@@ -91,7 +91,7 @@ class Slots(Cache):
         self.starts[rows] = self.cursor - torch.tensor(lengths)
         columns = torch.arange(self._mask.shape[1])
         dead = (columns < self.starts[rows].unsqueeze(1)).to(self._mask.device)
-        self._mask[rows] = dead * torch.finfo(self._mask.dtype).min
+        self._mask[rows] = (dead * torch.finfo(self._mask.dtype).min).to(self._mask.dtype)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **kwargs: object

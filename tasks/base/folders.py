@@ -105,7 +105,7 @@ def _convert_efficientnet(folder: Path, config: PackagedEfficientNet) -> int:
     """The packaged weights as a tower, and a processor that prepares images as they were trained on."""
     # Weights of 2020 are a pickle; only tensors are read from it.
     state = torch.load(_packaged(config.package, config.file), weights_only=True, map_location="cpu")
-    tower = from_weights(state, config.network)
+    tower = from_weights(state, config.network, config.grid)
     side = int(tower.config.image_size)
     features_of(tower.config, side)
     tower.save_pretrained(folder)

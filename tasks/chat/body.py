@@ -21,6 +21,8 @@ IMAGE_TOKENS = 2500
 """What an image may be counted as, before the endpoint says what it was."""
 TOKENS_A_MESSAGE = 16
 """Marks that a chat template puts around a message."""
+SERVED = 255
+"""Characters of an endpoint's own name that are kept."""
 HIDDEN_TOKENS = 8192
 """What an endpoint may add to the messages, unseen: a system prompt of its own."""
 
@@ -37,6 +39,14 @@ class _Choice(BaseModel):
 class _Completion(BaseModel):
     choices: list[_Choice]
     usage: JsonValue = None
+    model: JsonValue = None
+    system_fingerprint: JsonValue = None
+
+    @property
+    def served(self) -> str:
+        """Model and fingerprint, as far as they are told."""
+        told = [_writable(part) for part in (self.model, self.system_fingerprint) if isinstance(part, str) and part]
+        return " ".join(told)[:SERVED]
 
 
 def read_reply(body: str, messages: Sequence[Message], max_tokens: int) -> Reply | Retry:
@@ -57,6 +67,7 @@ def read_reply(body: str, messages: Sequence[Message], max_tokens: int) -> Reply
         tokens_of(text) if wrote is None else wrote,
         choice.finish_reason or "stop",
         estimated=read is None or wrote is None,
+        served=completion.served,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -58,6 +58,10 @@ class Reply:
     finish_reason: str = "stop"
     estimated: bool = False
     """The endpoint's token figures were missing or could not be right; these are ours."""
+    served: str = field(default="", compare=False)
+    """What the endpoint says answered: the model it resolved the name to, and its fingerprint. Empty if it does not."""
+    answered: float | None = field(default=None, compare=False)
+    """When, in seconds since the epoch, as the ledger has it. No part of a key, nor of what makes two replies equal."""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,10 @@ class Judgement:
     words: str
     attempts: int
     failure: str = ""
+    served: str = ""
+    """The model and version that the endpoint says judged."""
+    answered: float | None = None
+    """When, in seconds since the epoch, as the ledger has it; None where the judge has none."""
 
 
 def judge_all(
@@ -114,8 +118,10 @@ def _read(outcome: Reply | Failure, attempt: int, swapped: bool) -> Judgement:
         return Judgement(None, "", attempt, outcome.reason)
     scores = parse_scores(outcome.text)
     if scores is None:
-        return Judgement(None, outcome.text, attempt, "the first line is not two scores")
-    return Judgement((scores[1], scores[0]) if swapped else scores, outcome.text, attempt)
+        failure = "the first line is not two scores"
+        return Judgement(None, outcome.text, attempt, failure, outcome.served, outcome.answered)
+    turned = (scores[1], scores[0]) if swapped else scores
+    return Judgement(turned, outcome.text, attempt, "", outcome.served, outcome.answered)
 
 
 def _rules(

@@ -47,17 +47,20 @@ class KeptAnswers:
         self._images: dict[Path, str] = {}
 
     def answer(self, prompts: Sequence[Prompt], batch: int) -> Iterator[tuple[int, str]]:
-        """See `Answerer`. An answer is in the file before it is yielded."""
-        keys = [self._key(prompt) for prompt in prompts]
-        for position, key in enumerate(keys):
+        """See `Answerer`. An answer is in the file before it is yielded; equal prompts are asked once (a blind model
+        is asked the same of every photo)."""
+        wanting: dict[str, list[int]] = {}
+        for position, prompt in enumerate(prompts):
+            key = self._key(prompt)
             if (line := self._known.get(key)) is not None and line.text is not None:
                 yield position, line.text
-        asked = [position for position, key in enumerate(keys) if key not in self._known]
+            else:
+                wanting.setdefault(key, []).append(position)
+        asked = list(wanting)
         with self._file() as file:
-            for number, text in self._answerer.answer([prompts[position] for position in asked], batch):
-                position = asked[number]
-                self._keep(file, _Line(key=keys[position], text=text))
-                yield position, text
+            for number, text in self._answerer.answer([prompts[wanting[key][0]] for key in asked], batch):
+                self._keep(file, _Line(key=asked[number], text=text))
+                yield from ((position, text) for position in wanting[asked[number]])
 
     def likelihoods(
         self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]], batch: int

@@ -19,6 +19,7 @@ from tasks.errors import DataError
 from tasks.evaluate.benchmark import Bootstrap, Floats, Question, Rows
 from tasks.evaluate.json_files import named, read_text
 from tasks.evaluate.pictures import check_readable, first_there
+from tasks.evaluate.rates import with_bounds
 from tasks.evaluate.report import Answered, BenchmarkReport, Score
 from tasks.evaluate.yes_no import NO, RIGHT, UNPARSED, YES, YesNoRule, accuracies, answered, share
 
@@ -70,7 +71,7 @@ class Mme:
         confidence = self.bootstrap.confidence
         by_task = accuracies(self.questions, answers, blind, tasks, confidence)
         lacking = {kind: [task for task in names if task not in tasks] for kind, names in TASKS.items()}
-        return BenchmarkReport(
+        report = BenchmarkReport(
             rows=accuracies(self.questions, answers, blind, tuple(TASKS), confidence),
             topics={task: by_task[task] for task in tasks},
             measures=dict(self._measures(tasks, answers)),
@@ -83,6 +84,7 @@ class Mme:
                 if names
             ),
         )
+        return with_bounds(report, len(answers), confidence)
 
     def _measures(self, tasks: Sequence[str], answers: Mapping[str, Answered]) -> Iterator[tuple[str, Score]]:
         for row in (*TASKS, *tasks):

@@ -18,6 +18,7 @@ from tasks.errors import DataError
 from tasks.evaluate.benchmark import Bootstrap, Floats, Question, Rows
 from tasks.evaluate.json_files import JsonObject, named, read_lines
 from tasks.evaluate.pictures import check_readable, first_there
+from tasks.evaluate.rates import with_bounds
 from tasks.evaluate.report import Answered, BenchmarkReport, Score
 from tasks.evaluate.yes_no import (
     ALL,
@@ -80,7 +81,7 @@ class Pope:
         if self.rule is YesNoRule.LLAVA and neither:
             counts["neither yes nor no"] = neither
             notes.append(f"{neither} of {len(answers)} answers say neither yes nor no; rule llava takes text for yes")
-        return BenchmarkReport(
+        report = BenchmarkReport(
             rows=accuracies(self.questions, answers, blind, SUBSETS, self.bootstrap.confidence),
             measures=dict(self._measures(answers)),
             rates={UNPARSED: share(UNPARSED, answers)},
@@ -88,6 +89,7 @@ class Pope:
             settings=self._settings(),
             notes=tuple(notes),
         )
+        return with_bounds(report, len(answers), self.bootstrap.confidence)
 
     def _measures(self, answers: Mapping[str, Answered]) -> Iterator[tuple[str, Score]]:
         there = [subset for subset in SUBSETS if any(subset in one.groups for one in self.questions)]

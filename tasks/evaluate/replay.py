@@ -12,6 +12,7 @@ from tasks.errors import ScoringError
 from tasks.evaluate.extraction import OUTSIDE, Parsed, Rule, parse_answer
 from tasks.evaluate.json_files import named
 from tasks.evaluate.predictions import Predictions
+from tasks.evaluate.rates import with_bounds
 from tasks.evaluate.report import BenchmarkReport
 from tasks.evaluate.scienceqa import (
     Marked,
@@ -96,17 +97,15 @@ def replay(
         "missing": missing.value,
         "confidence": confidence,
     }
-    return Replay(
-        marked,
-        BenchmarkReport(
-            rows=rows,
-            topics=topics(problems, marked, confidence=confidence),
-            rates={outcome.value: share_of(outcome, marked) for outcome in (Outcome.UNPARSED, Outcome.MISSING)},
-            counts=_counts(problems, predictions, marked),
-            settings=settings,
-            notes=_notes(problems, marked),
-        ),
+    report = BenchmarkReport(
+        rows=rows,
+        topics=topics(problems, marked, confidence=confidence),
+        rates={outcome.value: share_of(outcome, marked) for outcome in (Outcome.UNPARSED, Outcome.MISSING)},
+        counts=_counts(problems, predictions, marked),
+        settings=settings,
+        notes=_notes(problems, marked),
     )
+    return Replay(marked, with_bounds(report, len(marked), confidence))
 
 
 def other_source(problems: Problems, predictions: Predictions, taken: Source, rule: Rule) -> OtherSource | None:

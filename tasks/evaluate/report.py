@@ -76,9 +76,14 @@ class BenchmarkReport(Frozen):
     """Further figures by "row/measure": random/f1, perception/acc+. In percent; MME's scores are sums of percents."""
     rates: dict[str, float] = Field(default_factory=dict)
     """Shares in percent: unparsed, missing, failed."""
+    rate_bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """The exact interval of each of them."""
     counts: dict[str, int] = Field(default_factory=dict)
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Extraction rule, prompt format, judge, digest of the judge rules, seeds, confidence."""
+    told: dict[str, str] = Field(default_factory=dict)
+    """What is worth knowing and decides nothing, so that two evaluations that differ in it alone are comparable: who
+    judged, as the endpoint calls itself, and when."""
     notes: tuple[str, ...] = ()
     """One sentence each: what a reader of the figures must know."""
     ensemble: EnsembleReport | None = None
@@ -131,6 +136,10 @@ class Judged(Frozen):
     """Of the reference and of the answer, whichever stood first."""
     words: str
     attempts: int
+    judge: str | None = None
+    """The model and version that judged, as its endpoint says; None if it does not, or for a judge by rule."""
+    judged: str | None = None
+    """When, UTC, as the ledger has it: the same evaluation out of the same ledger is the same file."""
 
 
 class Answered(Frozen):
@@ -151,6 +160,10 @@ class Answered(Frozen):
     """The judge's reply in full; of a failed judgement the last one."""
     attempts: int | None = None
     """How often the judge was asked."""
+    judge: str | None = None
+    """The model and version that judged, as its endpoint says."""
+    judged: str | None = None
+    """When it judged, UTC; the last time where it judged several times."""
     judgements: tuple[Judged, ...] = ()
     """Every judgement, where there are several."""
 

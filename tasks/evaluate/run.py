@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 from configs.schema import EvaluateConfig
 from tasks.errors import ConfigError
+from tasks.evaluate import captions as captions_set
 from tasks.evaluate import ensembling, run_llava_bench, run_scienceqa
 from tasks.evaluate import mme as mme_set
 from tasks.evaluate import pope as pope_set
 from tasks.evaluate.answers import Answerer
 from tasks.evaluate.benchmark import Part, bootstrap_of, run_benchmark, work_of
+from tasks.evaluate.captions import Captions
 from tasks.evaluate.judging import Judge, load_rules
 from tasks.evaluate.mme import Mme
 from tasks.evaluate.pope import Pope
@@ -60,9 +62,9 @@ def build_evaluation(
 ) -> Built:
     """Evaluate one checkpoint: report.json, examples/<benchmark>.jsonl and the images they name.
 
-    `roots` maps a benchmark ("scienceqa", "llava_bench", "pope", "mme") to the local folder of its set; the rest is
-    said at `Others`. All data is read and checked before the model is asked. Raises ConfigError where a root, the
-    judge or the LLM is wanting, DataError where a set cannot be used.
+    `roots` maps a benchmark ("scienceqa", "llava_bench", "pope", "mme", "captions") to the local folder of its set; the
+    rest is said at `Others`. All data is read and checked before the model is asked. Raises ConfigError where a root,
+    the judge or the LLM is wanting, DataError where a set cannot be used.
     """
     others = Others(judge, llm, rules)
     planned = [*_planned(folder, roots, config, answerer, others, seed)]
@@ -90,6 +92,9 @@ def _planned(
     if config.mme is not None:
         mme = Mme.load(_root(roots, mme_set.NAME), config.mme, bootstrap_of(config, seed))
         yield Planned(mme.name, work_of(mme, config), partial(run_benchmark, folder, mme, config, answerer))
+    if config.captions is not None:
+        photos = Captions.load(_root(roots, captions_set.NAME), config.captions, bootstrap_of(config, seed))
+        yield Planned(photos.name, work_of(photos, config), partial(run_benchmark, folder, photos, config, answerer))
 
 
 def _scienceqa(

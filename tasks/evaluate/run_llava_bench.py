@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -17,6 +18,7 @@ from tasks.evaluate.judge_runs import Verdict, judge_runs, needed_note, orders, 
 from tasks.evaluate.judging import Judge, JudgeRules
 from tasks.evaluate.llava_bench import BenchQuestion, load_bench, withhold
 from tasks.evaluate.pictures import check_readable, first_there, keep
+from tasks.evaluate.rates import with_bounds
 from tasks.evaluate.report import Answered, BenchmarkReport, Example, Judged, Score, rounded
 
 NAME = "llava_bench"
@@ -73,6 +75,8 @@ def run(
         judge, rules, twice, texts, own.judge_runs, lambda done: progress(len(texts) + done), swap=own.swap
     )
     count = len(bench.questions)
+    # Rules have no date: they are what their code is, and the same on any day.
+    dated = own.judge.kind == "openai"
     examples = [
         Example(
             id=question.id,
@@ -80,8 +84,8 @@ def run(
             prompt=prompts[index].text,
             correct=question.reference,
             groups=(question.category,),
-            sighted=_answered(texts[index], judged[index]),
-            blind=_answered(texts[count + index], judged[count + index]) if config.blind else None,
+            sighted=_answered(texts[index], judged[index], dated=dated),
+            blind=_answered(texts[count + index], judged[count + index], dated=dated) if config.blind else None,
         )
         for index, question in enumerate(bench.questions)
     ]
@@ -116,7 +120,7 @@ def _report(
     }
     if own.swap:
         counts["preference_turned"] = sum(verdict.turned for verdict in sighted)
-    return BenchmarkReport(
+    report = BenchmarkReport(
         rows={name: _beside(score, blind_rows.get(name)) for name, score in rows.items()},
         rates={FAILED: rounded(failed / len(all_made))},
         counts=counts,
@@ -136,8 +140,10 @@ def _report(
             "bootstrap": config.bootstrap,
             "bootstrap_seed": bootstrap_seed,
         },
+        told=_told([*sighted, *blind]) if own.judge.kind == "openai" else {},
         notes=tuple(_notes(sighted, blind, own)),
     )
+    return with_bounds(report, len(all_made), config.confidence)
 
 
 def _notes(sighted: Sequence[Verdict], blind: Sequence[Verdict], own: LlavaBenchConfig) -> Iterator[str]:
@@ -180,7 +186,20 @@ def _judge_settings(own: LlavaBenchConfig) -> dict[str, JsonValue]:
     return shown
 
 
-def _answered(text: str, verdict: Verdict) -> Answered:
+def _told(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """Who judged and when, over all judgements, as far as it is known."""
+    made = [judgement for verdict in verdicts for judgement in verdict.judgements]
+    days = sorted({moment[:10] for judgement in made if (moment := _moment(judgement.answered))})
+    served = sorted({judgement.served for judgement in made if judgement.served})
+    told = {"judge as served": ", ".join(served), "judged": " to ".join(dict.fromkeys([*days[:1], *days[-1:]]))}
+    return {name: value for name, value in told.items() if value}
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _answered(text: str, verdict: Verdict, *, dated: bool) -> Answered:
     """The answer with what became of it; the words are those of the first judgement that tells them."""
     made = verdict.judgements
     scores = verdict.scores
@@ -192,15 +211,19 @@ def _answered(text: str, verdict: Verdict) -> Answered:
         scores=scores,
         words=told.words,
         attempts=max(item.attempts for item in made),
-        judgements=tuple(_judged(verdict)) if len(made) > 1 else (),
+        judge=told.served or None,
+        judged=_moment(max((item.answered for item in made if item.answered is not None), default=None))
+        if dated else None,
+        judgements=tuple(_judged(verdict, dated=dated)) if len(made) > 1 else (),
     )
 
 
-def _judged(verdict: Verdict) -> Iterator[Judged]:
+def _judged(verdict: Verdict, *, dated: bool) -> Iterator[Judged]:
     for number, run in enumerate(verdict.runs, 1):
         for swapped, item in zip(orders(swap=len(run) > 1), run, strict=True):
             yield Judged(
-                run=number, swapped=swapped, scores=item.scores, words=item.words, attempts=item.attempts
+                run=number, swapped=swapped, scores=item.scores, words=item.words, attempts=item.attempts,
+                judge=item.served or None, judged=_moment(item.answered) if dated else None,
             )
 
 

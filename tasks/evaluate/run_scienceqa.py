@@ -11,6 +11,7 @@ from configs.schema import EvaluateConfig, ScienceQAConfig
 from model.questions import cue_of, letter
 from tasks.evaluate.answers import Answerer
 from tasks.evaluate.pictures import keep
+from tasks.evaluate.rates import with_bounds
 from tasks.evaluate.replay import size_note
 from tasks.evaluate.report import Answered, BenchmarkReport, Example
 from tasks.evaluate.scienceqa import Marked, Outcome, breakdown, groups_of, share_of, size_differences, topics
@@ -63,7 +64,7 @@ def _report(
         notes.append(f"{questions.image_missing} questions of the split left out: their images are not there")
     if questions.uncaptioned:
         notes.append(f"{questions.uncaptioned} questions asked without their image: it has no caption")
-    return BenchmarkReport(
+    report = BenchmarkReport(
         rows=breakdown(questions.problems, sighted, blind, config.confidence),
         topics=topics(questions.problems, sighted, blind, config.confidence),
         rates={Outcome.UNPARSED.value: share_of(Outcome.UNPARSED, sighted)},
@@ -76,6 +77,7 @@ def _report(
         },
         notes=(*notes, *size_note(len(questions.problems), counts[Outcome.RIGHT.value])),
     )
+    return with_bounds(report, len(questions.problems), config.confidence)
 
 
 def settings_of(questions: Questions, own: ScienceQAConfig) -> dict[str, JsonValue]:

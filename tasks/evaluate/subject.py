@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -14,6 +15,7 @@ from tasks.errors import ConfigError
 from tasks.evaluate.answers import Answerer
 from tasks.evaluate.endpoint import Asking, EndpointAnswerer
 from tasks.evaluate.kept import FILE, KeptAnswers
+from tasks.evaluate.spread import SpreadAnswerer, Workers
 from tasks.storage import file_table
 
 
@@ -42,15 +44,23 @@ def of_endpoint(endpoint: OpenAIEndpoint) -> Subject:
     return Subject(told, endpoint=endpoint)
 
 
-def open_answerer(subject: Subject, config: EvaluateConfig, asking: Asking, work: Path) -> Answerer:
+def open_answerer(
+    subject: Subject, config: EvaluateConfig, asking: Asking, work: Path, connect: Callable[[], None]
+) -> Answerer:
     """The model, ready to answer. What a checkpoint answers is kept under `work`; for an endpoint the ledger does it.
+
+    `connect` starts or joins the Ray cluster, where the experiment has several workers answer.
 
     Raises ModelError if the folder is not what it should be, EnvironmentProblem where the engine is not installed.
     """
     if subject.endpoint is not None:
         return EndpointAnswerer(subject.endpoint, asking)
     assert subject.folder is not None, "a subject has a folder or an endpoint"
-    return KeptAnswers(_opened(subject.folder, subject.template, config), subject.identity, work / FILE)
+    open_one = partial(_opened, subject.folder, subject.template, config)
+    several = config.workers > 1
+    workers = Workers(config.workers, config.gpus_per_worker, connect)
+    answerer = SpreadAnswerer(open_one, workers) if several else open_one()
+    return KeptAnswers(answerer, subject.identity, work / FILE)
 
 
 def _opened(folder: Path, template: str | None, config: EvaluateConfig) -> Answerer:

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from tasks.evaluate.ensemble import Ensemble
 from tasks.evaluate.published import published_rows
+from tasks.evaluate.rates import rate_text
 from tasks.evaluate.replay import OtherSource, Replay
 from tasks.evaluate.report import Score, flat
 from tasks.evaluate.reviews import ReviewScores, spread
@@ -69,8 +70,7 @@ def replay_text(title: str, main: Replay, other: OtherSource | None) -> list[str
     lines.append(
         f"{whole.right} of {whole.n} right = {cell(whole.value, ACCURACY_DIGITS)} %; "
         + "; ".join(
-            f"{name} {report.counts.get(name, 0)} ({cell(rate, ACCURACY_DIGITS)} %)"
-            for name, rate in report.rates.items()
+            f"{name} {report.counts.get(name, 0)} ({rate_text(report, name, ACCURACY_DIGITS)})" for name in report.rates
         )
     )
     if other is not None:
@@ -91,6 +91,7 @@ def replay_json(main: Replay, other: OtherSource | None) -> dict[str, JsonValue]
         "rows": {COLUMNS.get(name, name): _score_json(score) for name, score in report.rows.items()},
         "topics": {name: _score_json(score) for name, score in report.topics.items()},
         "counts": dict(report.counts),
+        "rate_intervals": {name: [*bounds] for name, bounds in report.rate_bounds.items()},
         "other_source": None
         if other is None
         else {

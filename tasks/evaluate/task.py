@@ -59,7 +59,8 @@ def _asked(
     rules = roots["llava_bench"] / bench.rules if bench and bench.rules else None
     ensemble = config.scienceqa.ensemble if config.scienceqa else None
     answerer = open_answerer(
-        subject, config, lambda endpoint: run.asking(endpoint, "model", progress=progress), run.work(spec)
+        subject, config, lambda endpoint: run.asking(endpoint, "model", progress=progress), run.work(spec),
+        run.connect_cluster,
     )
     with ExitStack() as stack:
         judge = stack.enter_context(run.asking(bench.judge, "judge", progress=progress)) if bench else None

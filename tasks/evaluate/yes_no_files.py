@@ -10,6 +10,7 @@ from tasks.evaluate.benchmark import Bootstrap, Question
 from tasks.evaluate.json_files import named, read_lines
 from tasks.evaluate.mme import Mme, read_task, task_files
 from tasks.evaluate.pope import SUBSETS, Pope, read_subset
+from tasks.evaluate.rates import rate_text, with_bounds
 from tasks.evaluate.replay import Missing
 from tasks.evaluate.report import Answered, BenchmarkReport, Score
 from tasks.evaluate.yes_no import MISSING, YesNoRule, share
@@ -46,7 +47,8 @@ def score_pope(
         for one in questions
     }
     report = pope.score(answers)
-    return report.model_copy(update={"rates": {**report.rates, MISSING: share(MISSING, answers)}})
+    both = report.model_copy(update={"rates": {**report.rates, MISSING: share(MISSING, answers)}})
+    return with_bounds(both, len(answers), bootstrap.confidence)
 
 
 def score_mme(folder: Path, bootstrap: Bootstrap) -> BenchmarkReport:
@@ -69,7 +71,7 @@ def report_lines(title: str, report: BenchmarkReport) -> list[str]:
     lines += ["", "further figures"]
     for name, score in report.measures.items():
         lines.append(f"{name:<32} {_line(score)}")
-    unread = "; ".join(f"{name} {_cell(rate)} %" for name, rate in report.rates.items())
+    unread = "; ".join(f"{name} {rate_text(report, name, 2)}" for name in report.rates)
     return [*lines, "", f"rule {report.settings['rule']}; {unread}", *(f"Note: {note}" for note in report.notes)]
 
 

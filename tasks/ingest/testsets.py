@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.schema import ImageLimits, LlavaBenchConfig, MmeConfig, PopeConfig, ScienceQAConfig
+from configs.schema import CaptionsConfig, ImageLimits, LlavaBenchConfig, MmeConfig, PopeConfig, ScienceQAConfig
 from tasks.errors import DataError
 from tasks.ingest.decoding import decode_all
 from tasks.ingest.documents import entries, lines, list_items
@@ -20,11 +20,11 @@ from tasks.ingest.scienceqa_reader import image_names
 from tasks.ingest.staging import Staging
 from tasks.progress import Progress
 
-SCIENCEQA, LLAVA_BENCH = "scienceqa", "llava_bench"
+SCIENCEQA, LLAVA_BENCH, CAPTIONS = "scienceqa", "llava_bench", "captions"
 POPE_SUBSETS = ("random", "popular", "adversarial")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
-SetConfig = ScienceQAConfig | LlavaBenchConfig | PopeConfig | MmeConfig
+SetConfig = ScienceQAConfig | LlavaBenchConfig | PopeConfig | MmeConfig | CaptionsConfig
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class TestSet:
                 return self._named_in(files, self.config.images)
             case MmeConfig():
                 return self._all_images()
+            case CaptionsConfig():
+                return self._photos(self.config)
 
     def _scienceqa(self, config: ScienceQAConfig) -> Iterator[str]:
         place = Place(str(self.root))
@@ -75,6 +77,16 @@ class TestSet:
                 if isinstance(image, str) and image and image not in seen:
                     seen.add(image)
                     yield f"{images}/{image}"
+
+    def _photos(self, config: CaptionsConfig) -> Iterator[str]:
+        """Photos of a COCO file but for the first `skip`, which are trained on."""
+        found = dict[int, str]()
+        for row in list_items(Place(str(self.root)), config.instances, "images"):
+            number, name = (row.get("id"), row.get("file_name")) if isinstance(row, dict) else (None, None)
+            if isinstance(number, int) and isinstance(name, str) and name:
+                found[number] = name
+        for number in sorted(found)[config.skip :]:
+            yield f"{config.images}/{found[number]}"
 
     def _all_images(self) -> Iterator[str]:
         """MME's images lie in a folder a task, here or there by version: all that are there count."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from tasks.chat.records import ChatClient, Failure, Message, Reply, Window
@@ -120,14 +120,14 @@ class Asking:
         self, window: Window, landed: Sequence[tuple[int, Reply | Failure]]
     ) -> Iterator[tuple[int, Answer]]:
         """Commit what has landed together with the claims of what is sent next; send that; hand out the answers."""
-        came_down = [(self._under_way[number], outcome) for number, outcome in landed]
+        now = self._clock()
+        came_down = [(self._under_way[number], _dated(outcome, now)) for number, outcome in landed]
         answers = [(item, self._priced(item, outcome)) for item, outcome in came_down]
         claimed = self._affordable(window.free)
         entries = [
             self._keys.entry(item.request, item.key, self._purpose, self._client.model, self._rows.prefixes)
             for item in claimed
         ]
-        now = self._clock()
         outcomes = [
             Landed(item.key, outcome, answer.usd)
             for (item, outcome), (_, answer) in zip(came_down, answers, strict=True)
@@ -210,6 +210,11 @@ class Asking:
         if now - self._renewed >= self._lease / 4:
             self._rows.renew((item.key for item in self._under_way.values()), self._owner, now + self._lease)
             self._renewed = now
+
+
+def _dated(outcome: Reply | Failure, now: float) -> Reply | Failure:
+    """The outcome with the moment at which it is written down."""
+    return replace(outcome, answered=now) if isinstance(outcome, Reply) else outcome
 
 
 def _to_all(item: _Wanted, answer: Answer) -> Iterator[tuple[int, Answer]]:

@@ -25,7 +25,12 @@ from tasks.ledger.owner import abandoned
 from tasks.ledger.tables import PREFIXES, REQUESTS, UNDER_WAY, insert_new, only_writer, open_engine
 
 KEYS_A_QUERY = 500
-KEPT = [REQUESTS.c[name] for name in ("key", "state", "reply", "input_tokens", "output_tokens", "finish_reason", "usd")]
+KEPT = [
+    REQUESTS.c[name]
+    for name in (
+        "key", "state", "reply", "input_tokens", "output_tokens", "finish_reason", "usd", "served", "answered",
+    )
+]
 
 Claim = Literal["ours", "held", "answered"]
 
@@ -86,9 +91,10 @@ class Rows:
         with self._transaction() as connection:
             for start in range(0, len(keys), KEYS_A_QUERY):
                 query = sa.select(*KEPT).where(REQUESTS.c.key.in_(keys[start : start + KEYS_A_QUERY]))
-                for key, state, text, tokens_in, tokens_out, finish, usd in connection.execute(query):
+                for key, state, text, tokens_in, tokens_out, finish, usd, served, at in connection.execute(query):
                     if state == "answered":
-                        found[key] = Kept(Reply(text, tokens_in, tokens_out, finish), usd)
+                        reply = Reply(text, tokens_in, tokens_out, finish, served=served or "", answered=at)
+                        found[key] = Kept(reply, usd)
         return found
 
     def exchange(
@@ -216,7 +222,7 @@ def _row(entry: Entry, owner: str, now: float, lease_until: float) -> dict[str, 
 def _answer(key: str, reply: Reply, usd: float) -> dict[str, Any]:
     return {
         "of": key, "to_reply": reply.text, "to_finish_reason": reply.finish_reason, "to_usd": usd,
-        "to_input_tokens": reply.input_tokens, "to_output_tokens": reply.output_tokens,
+        "to_input_tokens": reply.input_tokens, "to_output_tokens": reply.output_tokens, "to_served": reply.served,
     }
 
 

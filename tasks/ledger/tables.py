@@ -38,6 +38,7 @@ REQUESTS = sa.Table(
     sa.Column("answered", sa.Float),
     sa.Column("lease_until", sa.Float),
     sa.Column("owner", sa.String(255)),
+    sa.Column("served", sa.String(255)),
     sa.Index("requests_under_way", "created", sqlite_where=UNDER_WAY, postgresql_where=UNDER_WAY),
 )
 LOCK_SECONDS = 60.0
@@ -87,10 +88,22 @@ def _create(engine: sa.Engine) -> None:
     for _ in METADATA.tables:
         try:
             METADATA.create_all(engine)
+            _add_columns(engine)
             return
         except SQLAlchemyError:
             continue
     METADATA.create_all(engine)
+    _add_columns(engine)
+
+
+def _add_columns(engine: sa.Engine) -> None:
+    """Add the columns that came later to a ledger from before; older rows have nothing in them."""
+    there = {column["name"] for column in sa.inspect(engine).get_columns(REQUESTS.name)}
+    for column in REQUESTS.columns:
+        if column.name not in there:
+            kind = column.type.compile(engine.dialect)
+            with engine.begin() as connection:
+                connection.execute(sa.text(f"ALTER TABLE {REQUESTS.name} ADD COLUMN {column.name} {kind}"))
 
 
 def _tune(connection: Any, record: object) -> None:

@@ -31,7 +31,9 @@ class _Score(files.Score):
 class _Benchmark(files.File):
     rows: dict[str, _Score]
     rates: dict[str, float] = Field(default_factory=dict)
+    rate_bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
     settings: dict[str, JsonValue] = Field(default_factory=dict)
+    told: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -148,7 +150,8 @@ def _benchmark(name: str, part: _Benchmark) -> Benchmark:
         name=name,
         rows=tuple(sorted(rows, key=lambda row: not row.whole)),
         rates=part.rates,
-        settings={key: value for key, value in dotted(part.settings) if value not in {"", "null"}},
+        rate_bounds=part.rate_bounds,
+        settings={key: value for key, value in dotted(part.settings) if value not in {"", "null"}} | part.told,
         notes=part.notes,
     )
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from pydantic import Field, JsonValue
 
+from tasks.report.choose import evenly
 from tasks.report.collect import question_of
 from tasks.report.evaluation_inputs import (
     BranchRow,
+    Captioned,
     EnsembleRow,
     EnsembleTable,
     EvaluationDetails,
@@ -29,7 +31,8 @@ COLUMNS = {
 OURS = {
     "model": "This model", "llm": "The text-only LLM", "complement": "Ensemble, complement", "judge": "Ensemble, judge",
 }
-UNREAD_SHOWN = 40
+CAPTIONS = "captions"
+UNREAD_SHOWN, CAPTIONS_SHOWN = 40, 18
 READ = {"right", "wrong", "judged"}
 
 
@@ -62,6 +65,7 @@ class _Report(File):
 class _Said(File):
     text: str
     outcome: str
+    choice: str | None = None
     reason: str | None = None
     words: str | None = None
 
@@ -70,7 +74,9 @@ class _Example(File):
     id: str
     image: str | None = None
     prompt: str
+    correct: str = ""
     sighted: _Said
+    blind: _Said | None = None
 
 
 def read_details(evaluation: Path) -> EvaluationDetails:
@@ -84,6 +90,7 @@ def read_details(evaluation: Path) -> EvaluationDetails:
         ensembles=tuple(
             _ensemble(name, part.ensemble) for name, part in report.benchmarks.items() if part.ensemble is not None
         ),
+        captions=tuple(_captioned(evaluation)),
         unread=tuple(unread[:UNREAD_SHOWN]),
         unread_in_all=len(unread),
     )
@@ -133,12 +140,25 @@ def _cells(values: dict[str, float | None]) -> tuple[float | None, ...]:
     return tuple(values.get(column) for column in COLUMNS)
 
 
-def _unread(evaluation: Path, benchmark: str) -> Iterator[Unread]:
+def _captioned(evaluation: Path) -> Iterator[Captioned]:
+    for example in evenly(list(_examples(evaluation, CAPTIONS)), CAPTIONS_SHOWN):
+        yield Captioned(
+            id=example.id, image=evaluation / example.image if example.image else None, there=example.correct,
+            said=example.sighted.text, named=example.sighted.choice or "", right=example.sighted.outcome == "right",
+            blind_said=example.blind.text if example.blind else None,
+        )
+
+
+def _examples(evaluation: Path, benchmark: str) -> Iterator[_Example]:
     path = evaluation / "examples" / f"{benchmark}.jsonl"
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        if line and (example := _Example.model_validate_json(line)).sighted.outcome not in READ:
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").split("\n")
+        yield from (_Example.model_validate_json(line) for line in lines if line)
+
+
+def _unread(evaluation: Path, benchmark: str) -> Iterator[Unread]:
+    for example in _examples(evaluation, benchmark):
+        if example.sighted.outcome not in READ:
             said = example.sighted
             yield Unread(
                 benchmark=benchmark, id=example.id, image=evaluation / example.image if example.image else None,

@@ -88,11 +88,27 @@ class Unread(Frozen):
     reason: str
 
 
+class Captioned(Frozen):
+    """A photo with what its boxes hold and what the model said of it."""
+
+    id: str
+    image: Path | None
+    there: str
+    """The objects that have boxes."""
+    said: str
+    named: str
+    """The objects that the caption names."""
+    right: bool
+    blind_said: str | None = None
+
+
 class EvaluationDetails(Frozen):
     """Everything of an evaluation that is not in its tables of results. Whatever is empty is left out."""
 
     topics: tuple[Topics, ...] = ()
     ensembles: tuple[EnsembleTable, ...] = ()
+    captions: tuple[Captioned, ...] = ()
+    """Some of them, right and wrong ones in the share that they have."""
     unread: tuple[Unread, ...] = ()
     """The first of them; `unread_in_all` counts all."""
     unread_in_all: int = 0

@@ -34,6 +34,8 @@ class Benchmark(Frozen):
     rows: tuple[Score, ...]
     rates: dict[str, float] = Field(default_factory=dict)
     """Shares in percent: unparsed, missing, failed."""
+    rate_bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """Their intervals."""
     settings: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

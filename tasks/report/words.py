@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-BENCHMARKS = {"scienceqa": "ScienceQA", "llava_bench": "LLaVA-Bench", "pope": "POPE", "mme": "MME"}
+BENCHMARKS = {
+    "scienceqa": "ScienceQA", "llava_bench": "LLaVA-Bench", "pope": "POPE", "mme": "MME",
+    "captions": "Captions of photos",
+}
 ROWS = {
     "avg": "All questions",
     "all": "All questions",
@@ -21,6 +24,8 @@ ROWS = {
     "complex": "Complex reasoning",
     "question": "Question",
     "caption": "Caption",
+    "with_people": "Photos with people",
+    "without_people": "Photos without people",
 }
 
 

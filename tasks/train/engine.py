@@ -62,6 +62,7 @@ class Engine:
         trained = sum(parameter.numel() for group in groups for parameter in group["params"])
         told = with_bucket(deepspeed_config, trained)
         self.deepspeed, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=told)
+        statistics_as_weights(model)
         self.ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         self._partitioned = self.deepspeed.zero_optimization_stage() == 3
 
@@ -148,6 +149,17 @@ def with_bucket(settings: dict[str, Any], trained: int) -> dict[str, Any]:
     zero = settings.get("zero_optimization", {})
     bucket = min(int(zero.get("reduce_bucket_size", REDUCE_BUCKET)), trained)
     return settings | {"zero_optimization": zero | {"reduce_bucket_size": bucket}}
+
+
+def statistics_as_weights(model: nn.Module) -> None:
+    """Bring the statistics of batch norms (EfficientNet's) to the type of their weights.
+
+    DeepSpeed brings parameters alone to bf16, and torch has no batch norm of both types.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None and layer.running_var is not None:
+            layer.running_mean = layer.running_mean.to(layer.weight.dtype)
+            layer.running_var = layer.running_var.to(layer.weight.dtype)
 
 
 def deepspeed_settings(base: dict[str, Any], config: StageConfig, precision: str, ranks: int) -> dict[str, Any]:

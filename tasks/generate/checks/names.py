@@ -1,49 +1,15 @@
-"""Names of objects, word by word, and finding them in a text."""
+"""Names of objects, by language: what claims one in an answer, and what allows the claim."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from configs.schema import LanguageCode
 from tasks.generate.languages.known import LANGUAGES
-
-Name = tuple[str, ...]
-
-
-class Matcher:
-    """Finds names, each of which stands for some categories, in the words of a text."""
-
-    def __init__(self, names: dict[Name, frozenset[str]]) -> None:
-        self.names = names
-        sizes: dict[str, set[int]] = {}
-        for name in names:
-            sizes.setdefault(name[0], set()).add(len(name))
-        # Most words begin no name: they cost one look-up.
-        self._sizes = {first: tuple(sorted(lengths, reverse=True)) for first, lengths in sizes.items()}
-
-    def longest(self, words: Sequence[str]) -> Iterator[tuple[int, frozenset[str]]]:
-        """(place, categories) of every name, longest first, none within another: no `dog` in `hot dog`."""
-        end = 0
-        for at, word in enumerate(words):
-            if at < end:
-                continue
-            for size in self._sizes.get(word, ()):
-                categories = self.names.get(tuple(words[at : at + size]))
-                if categories is not None:
-                    yield at, categories
-                    end = at + size
-                    break
-
-    def all(self, words: Sequence[str]) -> set[str]:
-        """The categories of every name, also of those within others."""
-        found: set[str] = set()
-        for at, word in enumerate(words):
-            for size in self._sizes.get(word, ()):
-                found.update(self.names.get(tuple(words[at : at + size]), ()))
-        return found
+from tasks.names import Name, with_plural
 
 
 @dataclass(frozen=True)
@@ -75,6 +41,4 @@ def forms(names: Iterable[str], code: LanguageCode) -> Iterator[Name]:
     for name in names:
         words = tuple(LANGUAGES[code].words(name))
         if words:
-            yield words
-            if code == "en":
-                yield (*words[:-1], words[-1] + ("es" if words[-1].endswith(("s", "x", "ch", "sh")) else "s"))
+            yield from with_plural(words) if code == "en" else (words,)

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 
 from configs.schema import LanguageCode
 from model.records import AnnotatedImage, Turn
-from tasks.generate.checks.names import Matcher, forms, names_of
+from tasks.generate.checks.names import forms, names_of
 from tasks.generate.languages.known import LANGUAGES
+from tasks.names import Matcher
 
 NEGATIONS = frozenset((
     "no", "not", "without", "never", "neither", "nor", "none", "nobody", "isn't", "aren't", "doesn't", "don't",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from tasks.generate.languages.base import Language
+from tasks.names import english_words
 
-WORD = re.compile(r"[^\W_]+(?:['\u2019][a-z]+)?")
 FOREIGN = re.compile(r"[\u0370-\u1fff\u3040-\u9fff\uac00-\ud7af]")
 """Letters of other scripts, from Greek to Hangul."""
 FUNCTION_WORDS = frozenset((
@@ -22,16 +22,11 @@ LEAST_FUNCTION_SHARE = 0.1
 MOST_FOREIGN_SHARE = 0.1
 
 
-def words(text: str) -> list[str]:
-    """Words in lower case."""
-    return WORD.findall(text.lower())
-
-
 def is_english(text: str) -> bool:
     """Latin letters and, in a text that is long enough, English function words."""
     if not text.isascii() and len(FOREIGN.findall(text)) > MOST_FOREIGN_SHARE * len(text):
         return False
-    found = words(text[:ENOUGH])
+    found = english_words(text[:ENOUGH])
     if len(found) < TELLING:
         return True
     return sum(word in FUNCTION_WORDS for word in found) >= LEAST_FUNCTION_SHARE * len(found)
@@ -66,7 +61,7 @@ ENGLISH = Language(
     ),
     again="That reply cannot be used: {reason}. Write it again, in the form that was asked for.",
     complaints={},
-    words=words,
+    words=english_words,
     is_written=is_english,
     question_types=(
         ("how many", re.compile(r"\bhow (?:many|much)\b|\bnumber of\b", re.IGNORECASE)),

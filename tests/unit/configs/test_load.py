@@ -113,13 +113,17 @@ def test_an_unknown_deepspeed_file_names_those_there_are() -> None:
         deepspeed_file("zero9")
 
 
-def test_an_override_of_what_a_yaml_alias_names_leaves_its_anchor_alone() -> None:
-    loaded = load_experiment("coco_smol", ["evaluate.llava_bench.judge.max_tokens=32"])
+def test_an_override_of_what_a_yaml_alias_names_leaves_its_anchor_alone(tmp_path: Path, project: Path) -> None:
+    text = (project / "configs" / "experiments" / "shapes.yaml").read_text(encoding="utf-8")
+    endpoint = "&own {kind: openai, model: m, max_tokens: 64}"
+    text = text.replace("teacher: {kind: scripted}", f"teacher: {endpoint}")
+    text = text.replace("judge: {kind: scripted}", "judge: *own")
+    (tmp_path / "own.yaml").write_text(text, encoding="utf-8")
+    loaded = load_experiment(str(tmp_path / "own.yaml"), ["evaluate.llava_bench.judge.max_tokens=32"])
     bench = loaded.evaluate.llava_bench
     assert bench is not None
     assert isinstance(bench.judge, OpenAIEndpoint) and isinstance(loaded.generate.teacher, OpenAIEndpoint)
-    assert bench.judge.max_tokens == 32
-    assert loaded.generate.teacher.max_tokens != 32
+    assert (bench.judge.max_tokens, loaded.generate.teacher.max_tokens) == (32, 64)
 
 
 def test_samples_need_somebody_to_ask() -> None:

@@ -94,8 +94,9 @@ def test_a_registered_version_is_fetched_once_by_number_or_alias(tmp_path: Path)
 
 def test_an_engine_that_is_not_installed_is_told_before_anything_is_asked(tmp_path: Path) -> None:
     subject = of_folder(folder_of(tmp_path / "a"), None)
+    config = EvaluateConfig(engine="vllm")
     with pytest.raises(EnvironmentProblem, match=r"vLLM is not installed.*engine=transformers"):
-        open_answerer(subject, EvaluateConfig(engine="vllm"), lambda endpoint: pytest.fail("asked"), tmp_path)
+        open_answerer(subject, config, lambda endpoint: pytest.fail("asked"), tmp_path, lambda: None)
 
 
 def test_there_is_no_scripted_model_to_evaluate() -> None:

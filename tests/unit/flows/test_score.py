@@ -60,7 +60,7 @@ def test_text_and_json_say_the_same(tmp_path: Path, small: list[str | Path]) -> 
     text = run("scienceqa", *small, "--predictions", path)
     value = run_json("scienceqa", *small, "--predictions", path)
     assert [float(cell) for cell in columns(text, "score")] == [50, 100, 0, 100, 50, 0, 50, 50, 0, 50]
-    assert "2 of 4 right = 50.00 %; unparsed 1 (25.00 %); missing 0 (0.00 %)" in text
+    assert "2 of 4 right = 50.00 %; unparsed 1 (25.00 %, 0.63 to 80.59); missing 0 (0.00 %, 0.00 to 60.24)" in text
     assert (value["accuracy"], value["correct"], value["count"], value["rule"]) == (50.0, 2, 4, "llava")
     assert value["scores"] == {
         "scienceqa/nat": 50.0, "scienceqa/soc": 100.0, "scienceqa/lan": 0.0, "scienceqa/txt": 100.0,

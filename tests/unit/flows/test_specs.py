@@ -143,6 +143,7 @@ def test_a_knob_changes_the_keys_of_the_stages_that_read_it(override: str, stage
         "registry.model_name=other", "description=other", "data.root=elsewhere",
         "evaluate.scienceqa.ensemble.budget_usd=3", "data.source.licence=MIT",
         "data.source.non_commercial=true", "gate.approval=always", "registry.weights=link",
+        "evaluate.workers=3",
     ],
 )  # fmt: skip
 def test_a_knob_that_changes_no_result_changes_no_key(override: str) -> None:

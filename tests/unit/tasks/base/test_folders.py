@@ -125,3 +125,20 @@ def test_the_packaged_tower_sees_as_its_own_network_does_and_survives_a_checkpoi
         # In training, too, it keeps the statistics it was trained with.
         assert torch.equal(back.model.vision_tower(pixels).last_hidden_state, wanted)
     assert load(tmp_path / "saved").image_tokens == 49
+
+
+def test_features_of_the_packaged_tower_can_be_averaged_down_to_fewer(tmp_path: Path) -> None:
+    base = save_tiny_base(tmp_path / "base")
+    for old in (base / "vision").iterdir():
+        old.unlink()
+    copy_vision(base / "vision", PackagedEfficientNet(kind="packaged_efficientnet", grid=1))
+    register()
+    tower: Any = AutoModel.from_pretrained(base / "vision")
+    pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        every = tower.network.extract_features(pixels)
+        torch.testing.assert_close(tower(pixels).last_hidden_state, every.mean((2, 3)).unsqueeze(1))
+    assembled = assemble(base, "mlp2x_gelu", -1, "square", 0)
+    assert assembled.image_tokens == 1
+    assembled.save(tmp_path / "saved", template_named("bare"))
+    assert load(tmp_path / "saved").image_tokens == 1

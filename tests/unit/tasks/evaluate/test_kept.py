@@ -137,3 +137,10 @@ def test_likelihoods_are_kept_likewise(tmp_path: Path) -> None:
         list(KeptAnswers(model(), {}, tmp_path / "b").likelihoods(PROMPTS[:2], given, 4))
     line = json.loads((tmp_path / "a").read_text(encoding="utf-8").split("\n")[0])
     assert line["likelihoods"] == [[-1.0, 2], [-2.0, 2]]
+
+
+def test_equal_prompts_are_asked_once_and_all_of_them_answered(tmp_path: Path) -> None:
+    inner = model()
+    twice = [*PROMPTS[:3], *PROMPTS[:3], PROMPTS[5]]
+    assert ask(kept(tmp_path / "answers.jsonl", inner), twice) == [inner.say(prompt) for prompt in twice]
+    assert inner.asked == [*PROMPTS[:3], PROMPTS[5]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from pydantic import JsonValue
 
 from configs.schema import EvaluateConfig, LlavaBenchConfig, OpenAIEndpoint, ScienceQAConfig, ScriptedEndpoint
 from model.questions import prompt_of, target_of
+from tasks.chat.records import Failure, Message, Reply
 from tasks.errors import ConfigError, DataError
 from tasks.evaluate.judging import load_rules
 from tasks.evaluate.report import Report, read_examples, read_report
@@ -220,6 +223,39 @@ def test_settings_name_judge_and_rules_and_keep_secrets_out(tmp_path: Path) -> N
     assert settings["rules_digest"] == load_rules().digest
     assert "inside" not in str(settings)
     assert "MY_KEY" not in str(settings)
+
+
+@dataclass
+class Dated(Judge):
+    """Replies as the ledger hands them out: with their date and what the endpoint called its model."""
+
+    def __call__(self, requests: Sequence[Sequence[Message]], attempt: int) -> Sequence[Reply | Failure]:
+        found = super().__call__(requests, attempt)
+        return [
+            replace(one, answered=86400.0 * (number % 2), served="judge-1-0613") if isinstance(one, Reply) else one
+            for number, one in enumerate(found)
+        ]
+
+
+def test_every_score_says_who_judged_it_and_when_and_the_settings_do_not(tmp_path: Path) -> None:
+    bench_set(tmp_path / "bench")
+    judge = Dated(lambda text, attempt: "8 4")
+    endpoint = OpenAIEndpoint(kind="openai", model="judge-1", temperature=0.5)
+    config = EvaluateConfig(llava_bench=LlavaBenchConfig(judge=endpoint))
+    report = build(tmp_path, config, truthful(), judge)[1].benchmarks["llava_bench"]
+    shown = read_examples(tmp_path / "out", "llava_bench")
+    assert {example.sighted.judge for example in shown} == {"judge-1-0613"}
+    assert {example.sighted.judged for example in shown} == {"1970-01-01T00:00:00+00:00", "1970-01-02T00:00:00+00:00"}
+    assert report.told == {"judge as served": "judge-1-0613", "judged": "1970-01-01 to 1970-01-02"}
+    # Two evaluations are compared by their settings: what was judged on another day is still comparable.
+    assert "1970" not in str(report.settings)
+
+
+def test_a_judge_by_rule_has_no_date(tmp_path: Path) -> None:
+    bench_set(tmp_path / "bench")
+    report = build(tmp_path, BENCH, truthful(), Dated(lambda text, attempt: "8 4"))[1].benchmarks["llava_bench"]
+    assert report.told == {}
+    assert {example.sighted.judged for example in read_examples(tmp_path / "out", "llava_bench")} == {None}
 
 
 def test_a_failed_judgement_is_left_out_and_counted(tmp_path: Path) -> None:

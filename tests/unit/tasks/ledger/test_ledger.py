@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -333,3 +334,32 @@ def test_leases_of_what_is_under_way_are_moved_on_before_they_end(url: str) -> N
     with closing(Ledger(url, clock=lambda: now[0])) as ledger:
         list(ledger.ask(client, ask_for("a", "b", "c"), "teacher"))
     assert all(later > earlier for earlier, later in pairwise(until))
+
+
+class SaysWho(FakeClient):
+    """Tells, as endpoints do, what the model's name was resolved to."""
+
+    def complete(self, messages: Sequence[Message]) -> Reply:
+        return replace(super().complete(messages), served="m-0613 fp_1")
+
+
+def test_an_answer_keeps_its_date_and_who_gave_it(url: str) -> None:
+    client = SaysWho()
+    with closing(Ledger(url, clock=lambda: 1000.0)) as first:
+        ((_, fresh),) = first.ask(client, ask_for("a"), "judge")
+    with closing(Ledger(url, clock=lambda: 2000.0)) as second:
+        ((_, kept),) = second.ask(client, ask_for("a"), "judge")
+    for answer in (fresh, kept):
+        assert answer.reply is not None
+        assert (answer.reply.answered, answer.reply.served) == (1000.0, "m-0613 fp_1")
+
+
+def test_a_ledger_from_before_a_column_came_is_gone_on_with(url: str, tmp_path: Path) -> None:
+    client = FakeClient()
+    with closing(Ledger(url)) as first:
+        texts(first.ask(client, ask_for("a"), "teacher"))
+    with closing(sqlite3.connect(tmp_path / "deep" / "ledger.sqlite")) as database:
+        database.execute("ALTER TABLE requests DROP COLUMN served")
+    with closing(Ledger(url)) as second:
+        assert texts(second.ask(client, ask_for("a", "b"), "teacher")) == {0: "A", 1: "B"}
+    assert client.sent == ["a", "b"]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tasks.evaluate.published import SCIENCEQA
+from tasks.evaluate.report import Answered, Example, write_examples
 from tasks.evaluate.scienceqa import COLUMNS as OFFICIAL
-from tasks.report.evaluation import COLUMNS, UNREAD_SHOWN, read_details
+from tasks.report.evaluation import CAPTIONS_SHOWN, COLUMNS, UNREAD_SHOWN, read_details
 from tasks.report.inputs import ReportInput
 from tasks.report.page import render
 from tests.fakes.evaluations import evaluation
@@ -55,6 +56,30 @@ def test_what_could_not_be_read_is_listed_and_counted(tmp_path: Path) -> None:
     assert (len(details.unread), details.unread_in_all) == (UNREAD_SHOWN, 64)
     page = render(ReportInput(experiment="x", run="y", details=details))
     assert "40 of 64" in " ".join(Page(page).text)
+
+
+def test_captions_stand_beside_their_photos_and_boxes(tmp_path: Path) -> None:
+    folder = evaluation(tmp_path / "e", questions=6)
+    said = Answered(text="A <dog> on grass", outcome="right", choice="dog")
+    blind = Answered(text="A man", outcome="wrong", choice="person")
+    write_examples(
+        folder, "captions",
+        [
+            Example(
+                id=f"{number:03}", image=None, prompt="<image>\nWhat?", correct="cow, dog", groups=(),
+                sighted=said if number % 2 else blind, blind=blind,
+            )
+            for number in range(50)
+        ],
+    )
+    details = read_details(folder)
+    assert len(details.captions) == CAPTIONS_SHOWN
+    assert {one.right for one in details.captions} == {True, False}
+    page = render(ReportInput(experiment="x", run="y", details=details))
+    told = " ".join(" ".join(Page(page).text).split())
+    assert "A <dog> on grass" in told
+    assert "Boxes: cow, dog" in told
+    assert "captions" in Page(page).ids
 
 
 def test_an_evaluation_without_any_of_it_adds_nothing(tmp_path: Path) -> None:
