@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -32,6 +33,9 @@ class Settings(BaseSettings):
     """An existing Ray cluster; default is one of our own for the time of the run."""
     ray_temp: Path | None = None
     """Folder of our own cluster's logs and sockets; default is `ray/` under the root. Its path has to be short."""
+
+    serve_keys: SecretStr | None = None
+    """API keys of the endpoint, separated by commas; without any, whoever reaches it may ask."""
 
     def home(self) -> Path:
         """The root as an absolute path."""

@@ -1,7 +1,7 @@
 """A conversation of any length, with any number of images, as token ids: by the checkpoint's own chat template.
 
-The template is rendered with marks in place of words, so that nothing a person says is ever parsed: words are encoded as
-letters, markup as markup. A person who writes `</s>` or `<image>` writes letters; one who writes a role marker that
+The template is rendered with marks in place of words, so that nothing a person says is ever parsed: words are encoded
+as letters, markup as markup. A person who writes `</s>` or `<image>` writes letters; one who writes a role marker that
 is plain text ("ASSISTANT:") gets the same letters in other tokens than the template's, so that no turn can be forged.
 For a checkpoint of ours the ids are those of training (tests/unit/model/test_chat_prompt.py).
 """
@@ -45,7 +45,7 @@ class ChatPrompt:
         tokenizer = assembled.tokenizer
         if str(tokenizer.convert_ids_to_tokens(assembled.llava.config.image_token_id)) != IMAGE_TOKEN:
             raise ModelError(f"the image token of {folder} is not {IMAGE_TOKEN}")
-        named = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+        named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
         self._tokens: dict[str, Any] = dict(named)
         self._bos = named.get("bos_token", "")
         self._conversations = assembled.conversations(Table("chat"))
@@ -70,7 +70,7 @@ class ChatPrompt:
         return self._conversations.prompt_of(pieces, self._guarded, start=start)
 
     def end_mark(self) -> str | None:
-        """What the template writes behind an answer where that is no special token, so that it is watched for in text."""
+        """What the template writes behind an answer where that is no special token: it is watched for in the text."""
         text = self._shape((("user", 0), ("assistant", 0), ("user", 0)))
         first = next(mark for mark in MARK.finditer(text) if mark[1] == "1")
         second = next(mark for mark in MARK.finditer(text) if mark[1] == "2")

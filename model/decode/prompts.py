@@ -129,7 +129,7 @@ def prompts_of(assembled: Assembled, folder: Path, template: str | None) -> Prom
 
 
 def chat_template_of(folder: Path) -> str:
-    """The chat template of a checkpoint, where its processor or its tokenizer keeps it. Raises ModelError if none does."""
+    """The chat template of a checkpoint, where its processor or its tokenizer keeps it. Raises ModelError if none."""
     from transformers import AutoProcessor
 
     found = getattr(AutoProcessor.from_pretrained(folder), "chat_template", None)
