@@ -1,6 +1,6 @@
 """vLLM as the engine: a server of its own on loopback, started for a model and ended with it.
 
-Not run by this project's tests, which have neither vLLM nor a GPU; what is sent to it goes through `upstream`, which is.
+Not run by this project's tests, which have neither vLLM nor a GPU; `upstream`, through which it is asked, is.
 """
 
 from __future__ import annotations
