@@ -21,6 +21,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from model.build import Assembled
 from model.decode.prompts import chat_template_of
 from model.errors import ModelError
+from model.own_template import SPAN
 from model.records import IMAGE_TOKEN
 from model.templates import Piece, Table
 
@@ -71,14 +72,15 @@ class ChatPrompt:
 
     def end_mark(self) -> str | None:
         """What the template writes behind an answer where that is no special token: it is watched for in the text."""
-        text = self._shape((("user", 0), ("assistant", 0), ("user", 0)))
-        first = next(mark for mark in MARK.finditer(text) if mark[1] == "1")
-        second = next(mark for mark in MARK.finditer(text) if mark[1] == "2")
-        between = text[first.end() : second.start()]
-        if not between.strip() or any(token in between for token in self._special):
+        if not SPAN.search(self._source):
             return None
-        # A v0 template: "\n### Human:". What comes first, up to its first space, ends the answer.
-        return between.split(" ", 1)[0] if between[0] == "\n" else between
+        said = [{"role": role, "content": [{"type": "text", "text": role}]} for role in ("user", "assistant")]
+        rendered: Any = render_jinja_template(
+            [said], chat_template=self._source, return_assistant_tokens_mask=True, **self._tokens
+        )
+        (text,), ((_, (_, end)),) = rendered[0], [(0, spans[-1]) for spans in rendered[1]]
+        mark = str(text)[str(text).rindex("assistant", 0, end) + len("assistant") : end]
+        return None if not mark.strip() or any(token in mark for token in self._special) else mark
 
     def _pieces(self, messages: Sequence[Message]) -> Iterator[Piece | None]:
         """The conversation piece by piece; None stands for an image."""
@@ -152,13 +154,14 @@ class ChatPrompt:
         return [*self._literal(tail), *self._guarded(after)]
 
     def _broken(self, marker: str) -> tuple[str, str]:
-        """Two parts of a marker whose ids are not those of the whole, if there are such."""
+        """Two parts of a marker whose ids are not those of the whole. Where letters are tokens there are none such, and a
+        space between the parts is the least that tells them from the marker."""
         whole = {tuple(self._literal(marker)), tuple(self._literal(" " + marker))}
         for at in range(1, len(marker)):
             parts = (*self._literal(marker[:at]), *self._literal(marker[at:]))
             if parts not in whole:
                 return marker[:at], marker[at:]
-        return marker, ""
+        return marker[:1], f" {marker[1:]}"
 
 
 def _folded(messages: Sequence[Message]) -> list[Message]:

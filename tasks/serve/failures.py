@@ -17,7 +17,7 @@ TYPES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Refusal(Exception):
     """A request that is not answered. `code` is what programs and the metrics tell kinds apart by."""
 
