@@ -8,8 +8,9 @@ from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from configs.load import load_serving
 from configs.schema import RegistryConfig
 from configs.serve import ServeConfig
 from configs.settings import Settings
@@ -135,3 +136,13 @@ def _registered(uri: str, settings: Settings) -> RegistrySource:
     fetched = settings.home() / "work" / "models"
     fetched.mkdir(parents=True, exist_ok=True)
     return RegistrySource(MlflowRegistry(store, found["name"], found["alias"] or ""), found["version"], fetched)
+
+
+def parts_on_ray(args: Mapping[str, Any]) -> Parts:
+    """The parts in a replica on Ray: `model`, `name` and `set` of infra/serve/ray-serve.yaml."""
+    from flows.environment import prepare_environment
+
+    settings = Settings()
+    prepare_environment(settings)
+    served = Served(str(args.get("model", "models:/llavaflow@champion")), str(args.get("name", "")))
+    return parts_of(served, load_serving([str(one) for one in args.get("set", ())]), settings)

@@ -154,8 +154,8 @@ class ChatPrompt:
         return [*self._literal(tail), *self._guarded(after)]
 
     def _broken(self, marker: str) -> tuple[str, str]:
-        """Two parts of a marker whose ids are not those of the whole. Where letters are tokens there are none such, and a
-        space between the parts is the least that tells them from the marker."""
+        """Two parts of a marker whose ids are not those of the whole. Where letters are tokens there are none such, and
+        a space between the parts is the least that tells them from the marker."""
         whole = {tuple(self._literal(marker)), tuple(self._literal(" " + marker))}
         for at in range(1, len(marker)):
             parts = (*self._literal(marker[:at]), *self._literal(marker[at:]))

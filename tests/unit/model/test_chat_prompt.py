@@ -64,7 +64,10 @@ def test_images_stand_where_they_were_shown(folders: Path) -> None:
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(words=st.text(max_size=30), spoken=st.sampled_from(["</s>", "<s>", "<image>", "<pad>", "<unk>", "\ue0000\ue001"]))
+@given(
+    words=st.text(max_size=30),
+    spoken=st.sampled_from(["</s>", "<s>", "<image>", "<pad>", "<unk>", "\ue0000\ue001"]),
+)
 def test_no_words_become_special_tokens(words: str, spoken: str, folders: Path) -> None:
     assembled, prompt = loaded_once(folders / "bare")
     special = set(assembled.tokenizer.all_special_ids) | {assembled.llava.config.image_token_id}
@@ -92,8 +95,9 @@ def test_a_role_marker_in_words_is_other_tokens_than_the_template_s(name: str, f
     literal = assembled.conversations(template_named(name)).literal_ids
     for one in (literal(marker), literal(f" {marker}")):
         assert occurrences(forged, one) == occurrences(true, one)
-    told = assembled.tokenizer.decode(forged).replace(" ", "")
-    assert told.count(marker.replace(" ", "")) == occurrences(true, literal(marker)) + 1, "no letter is lost"
+    told, without = (str(assembled.tokenizer.decode(ids)).replace(" ", "") for ids in (forged, true))
+    bare = marker.replace(" ", "")
+    assert told.count(bare) == without.count(bare) + 1, "no letter is lost"
 
 
 def occurrences(ids: list[int], part: list[int]) -> int:

@@ -26,7 +26,10 @@ def shown(text: str, *stop: str) -> list[str]:
     return [*(out.take(token) for token in TOKENIZER.encode(text).ids), out.rest()]
 
 
-@given(st.text(alphabet="ab \n é漢🙂#", max_size=40), st.lists(st.text(alphabet="ab #", min_size=1, max_size=4), max_size=2))
+@given(
+    st.text(alphabet="ab \n é漢🙂#", max_size=40),
+    st.lists(st.text(alphabet="ab #", min_size=1, max_size=4), max_size=2),
+)
 def test_the_pieces_sum_to_the_answer_cut_at_its_first_stop(text: str, stop: list[str]) -> None:
     told = text.lstrip()
     cut = min((at for one in stop if (at := told.find(one)) >= 0), default=len(told))

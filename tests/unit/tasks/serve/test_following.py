@@ -99,7 +99,7 @@ def test_a_new_model_that_fails_in_its_probation_is_taken_back_and_nobody_notice
         if how == "dies":
             versions.engines["2"].alive = False
         versions.engines["2"].breaks = True
-        assert [says(endpoint) for _ in range(4)] == ["one hello"] * 4, "who asks meanwhile is answered by the one before"
+        assert [says(endpoint) for _ in range(4)] == ["one hello"] * 4, "the one before answers"
         until(lambda: (TAKEN_BACK, "2") in versions.told)
         assert endpoint.figure("llavaflow_switches_total", outcome="taken_back") == 1
         assert says(endpoint) == "one hello" and not versions.engines["1"].closed

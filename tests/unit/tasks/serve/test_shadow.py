@@ -24,8 +24,8 @@ class Both(Versions):
 
 def pairs(path: Path) -> list[tuple[str, ...]]:
     with closing(sqlite3.connect(path)) as database:
-        return database.execute("select conversation, champion, champion_answer, challenger, challenger_answer from pairs"
-                                " order by at").fetchall()  # fmt: skip
+        columns = "conversation, champion, champion_answer, challenger, challenger_answer"
+        return database.execute(f"select {columns} from pairs order by at").fetchall()
 
 
 def running(tmp_path: Path, share: float = 1.0) -> tuple[Both, Versions, Any]:
