@@ -1,7 +1,7 @@
 """The schema of an experiment: every knob of a run, typed, frozen, and strict about unknown keys.
 
 An experiment is one YAML file under `configs/experiments/`. `Experiment` is what it resolves to; the run saves that
-resolved form. The knobs of the endpoint are in `configs/serve.py`. What differs between machines (endpoints, secrets, where data lies) is not here but in
+resolved form. What differs between machines (endpoints, secrets, where data lies) is not here but in
 `configs/settings.py`.
 """
 
