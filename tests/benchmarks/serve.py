@@ -111,8 +111,8 @@ def row(name: str, streams: int, seconds: float, timed: Sequence[Timed]) -> str:
         return f"{1000 * times[min(len(times) - 1, int(share * len(times)))]:.0f}" if times else "-"
 
     return (
-        f"| {name} | {streams} | {len(good) / seconds:.1f} | {letters / seconds:.0f} | {at(first, 0.5)} / {at(first, 0.95)}"
-        f" | {at(whole, 0.5)} / {at(whole, 0.95)} | {len(timed) - len(good)} of {len(timed)} |"
+        f"| {name} | {streams} | {len(good) / seconds:.1f} | {letters / seconds:.0f} | {at(first, 0.5)} /"
+        f" {at(first, 0.95)} | {at(whole, 0.5)} / {at(whole, 0.95)} | {len(timed) - len(good)} of {len(timed)} |"
     )
 
 
@@ -123,8 +123,9 @@ def server(name: str, folder: Path) -> Iterator[tuple[str, str]]:
         port = int(free.getsockname()[1])
     programs = Path(sys.executable).parent
     theirs = [str(programs / "transformers"), "serve", str(folder), "--device", "cpu", "--host", "127.0.0.1"]
+    ours = [sys.executable, "-m", "flows.cli", "serve", str(folder), "--set", "engine=batched"]
     command, path, model = {
-        "ours": ([sys.executable, "-m", "flows.cli", "serve", str(folder), "--set", "engine=batched"], "readyz", "llavaflow"),
+        "ours": (ours, "readyz", "llavaflow"),
         "plain": (theirs, "health", str(folder)),
         "continuous": ([*theirs, "--continuous-batching"], "health", str(folder)),
     }[name]
