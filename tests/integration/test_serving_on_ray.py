@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -14,7 +15,7 @@ from configs.serve import ServeConfig
 from tasks.serve.app import Parts
 from tasks.serve.engines import FolderSource, opener
 from tasks.serve.keys import Keys
-from tests.fakes.serving import asking, data_uri, picture
+from tests.fakes.serving import asking, data_uri, picture, until
 from tests.fakes.tiny_llava import save_tiny_llava
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -49,18 +50,14 @@ def base(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_replica_answers_whole_and_streamed(base: str) -> None:
-    import httpx
-
-    from tests.fakes.serving import until
-
-    until_ready = httpx.Client(base_url=base, timeout=30)
-    until(lambda: until_ready.get("/readyz").status_code == 200)
-    client = openai.OpenAI(base_url=f"{base}/v1", api_key="none", timeout=60)
+    with httpx.Client(base_url=base, timeout=30) as probe:
+        until(lambda: probe.get("/readyz").status_code == httpx.codes.OK)
     body: Any = {**asking("which colour", data_uri(picture())), "model": "tiny", "max_tokens": 8}
-    whole = client.chat.completions.create(**body)
-    streamed = client.chat.completions.create(**body, stream=True)
-    words = "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices)
-    assert words == whole.choices[0].message.content and whole.usage is not None
-    assert whole.usage.completion_tokens > 1
-    with pytest.raises(openai.NotFoundError):
-        client.chat.completions.create(**{**body, "model": "other"})
+    with openai.OpenAI(base_url=f"{base}/v1", api_key="none", timeout=60) as client:
+        whole = client.chat.completions.create(**body)
+        streamed = client.chat.completions.create(**body, stream=True)
+        words = "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices)
+        assert words == whole.choices[0].message.content and whole.usage is not None
+        assert whole.usage.completion_tokens > 1
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(**{**body, "model": "other"})
