@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 
 from tasks.errors import ModelError
 from tasks.serve.asked import Asked, EngineFailed, Piece, PromptRefused
-from tasks.serve.worker import Model, Out, Ready, Refused, serve_model
+from tasks.serve.worker import END, Model, Out, Ready, Refused, serve_model
 
 LOGGER = logging.getLogger("llavaflow.serve")
 GRACE_SECONDS = 5.0
@@ -87,14 +87,15 @@ class ProcessEngine:
                 self._send((name, None))
 
     async def close(self) -> None:
-        """See `Engine`. The worker ends when its pipe does; one that does not is killed."""
-        self._gone = True
-        self._sender.shutdown(wait=False, cancel_futures=True)
+        """See `Engine`. The worker is told to end, so that it leaves nothing behind; one that does not is killed."""
+        if not self._gone:
+            self._gone = True
+            self._sender.submit(self._write, (END, None))
+        self._sender.shutdown(wait=False)
         await asyncio.to_thread(self._end)
         self._lost()
 
     def _end(self) -> None:
-        self._process.terminate()
         self._process.join(GRACE_SECONDS)
         if self._process.is_alive():
             self._process.kill()

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from model.decode.words_out import WordsOut
 
 
+END = ""
+"""In place of a question's name: the process is to end."""
+
+
 @dataclass(frozen=True)
 class Model:
     """What a worker loads, and how."""
@@ -121,7 +125,9 @@ class Loop:
         while True:
             try:
                 name, asked = self._pipe.recv()
-            except (EOFError, OSError):
+            except (EOFError, OSError):  # the gateway is gone
+                name = END
+            if name == END:
                 self._inbox.put(None)
                 return
             try:
