@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError
 from configs.schema import Experiment
+from configs.serve import ServeConfig
 
 EXPERIMENTS = Path(__file__).resolve().parent / "experiments"
 DEEPSPEED = Path(__file__).resolve().parent / "deepspeed"
@@ -51,6 +52,18 @@ def validate(tree: dict[str, Any]) -> Experiment:
         return Experiment.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
+
+
+def load_serving(overrides: Sequence[str] = ()) -> ServeConfig:
+    """The knobs of the endpoint, with overrides (`limits.concurrency=32`) applied. Raises ConfigError, in one line."""
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return ServeConfig.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
 
 
 def _path_of(experiment: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -44,6 +45,9 @@ class Settings(BaseSettings):
     """The interpreter of that cluster's nodes."""
     ray_temp: Path | None = None
     """Folder of our own cluster's logs and sockets; default is `ray/` under the root. Its path has to be short."""
+
+    serve_keys: SecretStr | None = None
+    """API keys of the endpoint, separated by commas; without any, whoever reaches it may ask."""
 
     def home(self) -> Path:
         """The root as an absolute path."""

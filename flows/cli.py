@@ -11,6 +11,7 @@ import typer
 
 from configs.errors import LlavaflowError
 from flows.bench import app as bench
+from flows.cli_serve import serve
 from flows.cli_services import automations, backfill, publish, reap
 from flows.score import app as score
 
@@ -31,6 +32,7 @@ app.command()(publish)
 app.command()(automations)
 app.command()(backfill)
 app.command()(reap)
+app.command()(serve)
 
 Experiment = Annotated[str, typer.Argument(help="Id of an experiment, or path of a YAML file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one knob.")]

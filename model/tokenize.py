@@ -6,7 +6,7 @@ never read as special tokens, so that a user who writes `</s>` or `<image>` writ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -104,6 +104,27 @@ class ConversationTokenizer:
         for piece in pieces:
             ids += self._piece(piece)
         return ids
+
+    def prompt_of(
+        self, pieces: Sequence[Piece | None], letters: Callable[[str], list[int]], *, start: bool
+    ) -> list[int]:
+        """Ids of a prompt given piece by piece, the first of them markup; None stands for an image.
+
+        `letters` encodes the words of people. `start`: the tokenizer writes what it puts in front of a text.
+        """
+        ids = self._start() if start else []
+        for at, piece in enumerate(pieces):
+            if piece is None:
+                ids += [self.image_token_id] * self.image_tokens
+            elif piece.words:
+                ids += letters(piece.text)
+            else:
+                ids += self._first(piece) if at == 0 else self._markup(piece.text)
+        return ids
+
+    def literal_ids(self, text: str) -> list[int]:
+        """Ids of letters: nothing in them is read as a special token."""
+        return self._literal_ids(text)
 
     def answer(self, words: str) -> list[int]:
         """Ids of the words of an answer, or of its beginning, as they follow a prompt in training."""

@@ -83,7 +83,7 @@ class ByChatTemplate:
     def __init__(self, assembled: Assembled, folder: Path) -> None:
         self._tokenizer = assembled.tokenizer
         self._image = IMAGE_TOKEN * assembled.image_tokens
-        self._template = _chat_template(folder)
+        self._template = chat_template_of(folder)
         if str(self._tokenizer.convert_ids_to_tokens(assembled.llava.config.image_token_id)) != IMAGE_TOKEN:
             raise ModelError(f"the image token of {folder} is not {IMAGE_TOKEN}")
         told: GenerationConfig = assembled.llava.generation_config
@@ -131,8 +131,8 @@ def prompts_of(assembled: Assembled, folder: Path, template: str | None) -> Prom
     return ByTemplate(assembled, template) if template else ByChatTemplate(assembled, folder)
 
 
-def _chat_template(folder: Path) -> str:
-    """The chat template of a checkpoint, where its processor or its tokenizer keeps it."""
+def chat_template_of(folder: Path) -> str:
+    """The chat template of a checkpoint, where its processor or its tokenizer keeps it. Raises ModelError if none."""
     from transformers import AutoProcessor
 
     found = getattr(AutoProcessor.from_pretrained(folder), "chat_template", None)

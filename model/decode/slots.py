@@ -78,12 +78,12 @@ class Slots(Cache):
     def admit(self, places: Sequence[int], prompts: Prefilled, lengths: Sequence[int]) -> None:
         """Put prompts (aligned to the right in `prompts`) into the rows `places`, which must be free.
 
-        No prompt may be longer than the longest row under way; an empty batch takes any.
+        A prompt that is longer than the longest row under way moves all rows: cheapest are the longest prompts first.
         """
         width = max(lengths)
         self._make_room((self.cursor or width) + SPARE)
         self.cursor = self.cursor or width
-        assert width <= self.cursor, "prompts come in the order of their length, the longest first"
+        self._reach(width)
         rows = torch.tensor(places)
         for layer, (keys, values) in prompts.pairs.items():
             self._of(self._keys, layer, keys)[rows, :, self.cursor - width : self.cursor] = keys[:, :, -width:]
@@ -122,6 +122,29 @@ class Slots(Cache):
         for held in (self._keys, self._values):
             for layer, tensor in held.items():
                 held[layer] = tensor[rows]
+
+    def widen(self, rows: int) -> None:
+        """Have room for `rows` rows, the new ones behind those there are."""
+        more = rows - self.rows
+        self.starts = torch.cat([self.starts, torch.full((more,), self.cursor)])
+        self._mask = torch.cat([self._mask, self._mask.new_zeros(more, self._mask.shape[1])])
+        for held in (self._keys, self._values):
+            for layer, tensor in held.items():
+                held[layer] = torch.cat([tensor, tensor.new_zeros(more, *tensor.shape[1:])])
+
+    def _reach(self, columns: int) -> None:
+        """Have at least so many columns in front of the cursor, so that a prompt of that length can be let in."""
+        if columns <= self.cursor:
+            return
+        more = columns - self.cursor
+        self._mask = torch.cat([self._mask.new_zeros(self.rows, more), self._mask], dim=1)
+        self._mask[:, :more] = torch.finfo(self._mask.dtype).min
+        for held in (self._keys, self._values):
+            for layer, tensor in held.items():
+                held[layer] = torch.cat([tensor.new_zeros(*tensor.shape[:2], more, tensor.shape[3]), tensor], dim=2)
+        self.starts += more
+        self.low += more
+        self.cursor += more
 
     def _of(self, held: dict[int, Tensor], layer: int, like: Tensor) -> Tensor:
         """The tensor of a layer. It starts as zeros: what is masked is multiplied by 0 and so has to be a number."""
