@@ -1,0 +1,82 @@
+"""Which event of which component calls which handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import gradio as gr
+
+from tasks.chat_page.desk import Desk
+from tasks.chat_page.handlers import Handlers
+from tasks.chat_page.layout import VOTES, Parts, lay_out
+from tasks.chat_page.talk import Vote
+from tasks.chat_page.words import Words
+
+AT_ONCE = 64
+"""Handlers that may run at the same time."""
+
+
+def build(words: Words, desk: Desk, secret: str) -> gr.Blocks:
+    """The page in one language."""
+    blocks: gr.Blocks
+    with gr.Blocks(
+        title=words("title"), analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True
+    ) as blocks:
+        parts = lay_out(words, desk, secret)
+        handlers = Handlers(words, desk, parts)
+        _wire_asking(parts, handlers)
+        _wire_around(blocks, parts, handlers)
+        _wire_feedback(parts, handlers)
+    blocks.queue(default_concurrency_limit=AT_ONCE, api_open=False)
+    return blocks
+
+
+def _wire_asking(parts: Parts, handlers: Handlers) -> None:
+    every: Any = _outputs(parts)
+    first = parts.chats[0]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    asked = [parts.talk, parts.kept, parts.temperature, parts.length]
+    begins = [
+        parts.box.submit(handlers.take, [parts.box, parts.talk, parts.mode, parts.model], every, **quiet),
+        first.example_select(handlers.example, [parts.talk, parts.mode, parts.model], every, **quiet),
+        first.retry(handlers.again, [parts.talk, parts.model], every, **quiet),
+        parts.chats[1].retry(handlers.again, [parts.talk, parts.model], every, **quiet),
+        first.edit(handlers.edited, [parts.talk, parts.model], every, **quiet),
+    ]
+    replies = [begin.success(handlers.reply, asked, every, **quiet) for begin in begins]
+    for reply in replies:
+        reply.then(handlers.rest, None, every, **quiet)
+    stop = cast("Callable[..., Any]", parts.box.stop)
+    stop(handlers.stopped, [parts.talk, parts.kept], every, cancels=replies, queue=False, **quiet)
+
+
+def _wire_around(blocks: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
+    every: Any = _outputs(parts)
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    for event in (parts.new.click, parts.mode.change, parts.chats[0].clear, parts.chats[1].clear):
+        event(handlers.fresh, [parts.mode, parts.kept], every, **quiet)
+    blocks.load(handlers.opened, [parts.kept], every, **quiet)
+    parts.timer.tick(handlers.looked, [parts.ready, parts.model], every, **quiet)
+    parts.consent.input(handlers.consented, [parts.consent, parts.kept], every, **quiet)
+
+
+def _wire_feedback(parts: Parts, handlers: Handlers) -> None:
+    every: Any = _outputs(parts)
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    for verdict, button in zip(VOTES, parts.vote_buttons, strict=True):
+        voted = partial(handlers.voted, cast("Vote", verdict))
+        button.click(voted, [parts.talk, parts.kept, parts.consent], every, **quiet)
+    parts.chats[0].like(handlers.rated, [parts.talk, parts.kept, parts.consent], every, **quiet)
+    told = [parts.rated, parts.reasons, parts.words, parts.correction, parts.consent]
+    parts.send.click(handlers.explained, told, every, **quiet)
+    parts.close.click(lambda: {parts.panel: gr.update(visible=False)}, None, every, **quiet)
+
+
+def _outputs(parts: Parts) -> list[Any]:
+    return [
+        parts.talk, parts.rated, parts.ready, parts.kept, parts.model, *parts.chats, parts.other_column, parts.votes,
+        parts.vote_note, *parts.vote_buttons, parts.status, parts.box, parts.consent, parts.you, parts.panel,
+        parts.panel_note, parts.reasons, parts.words, parts.correction,
+    ]
