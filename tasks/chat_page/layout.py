@@ -10,7 +10,7 @@ import gradio as gr
 from tasks.chat_page.desk import Desk
 from tasks.chat_page.words import REASONS, Words
 
-CHAT_HEIGHT = "max(280px, calc(100vh - 440px))"
+CHAT_HEIGHT = "max(280px, calc(100vh - 400px))"
 STORAGE_KEY = "llavaflow-chat"
 POLL_SECONDS = 5.0
 
@@ -61,19 +61,19 @@ def lay_out(words: Words, desk: Desk, secret: str) -> Parts:
 
 
 def _top(words: Words) -> dict[str, Any]:
-    with gr.Row(elem_id="top"):
-        gr.HTML(f"<h1>{words('title')}</h1><p>{words('subtitle')}</p>", elem_id="title", min_width=200, scale=3)
-        with gr.Row(elem_id="corner", scale=2):
-            gr.HTML(
-                f'<a id="language" class="corner" href="../{words.other}/" lang="{words.other}">{words("language")}</a>'
-                f'<button id="theme" class="corner" type="button">{words("theme")}</button>',
-                min_width=180,
-            )
-            new = gr.Button(words("new"), size="sm", elem_id="new", min_width=140)
-    with gr.Row(elem_id="choices"):
+    gr.HTML(
+        f'<div id="bar"><div id="title"><h1>{words("title")}</h1><p>{words("subtitle")}</p></div><div id="corner">'
+        f'<a id="language" class="corner" href="../{words.other}/" lang="{words.other}">{words("language")}</a>'
+        f'<button id="theme" class="corner" type="button">{words("theme")}</button></div></div>',
+        elem_id="top", padding=False,
+    )
+    with gr.Row(elem_id="choices", equal_height=True):
         choices = [(words("chat"), "chat"), (words("compare"), "compare")]
-        mode = gr.Radio(choices, value="chat", show_label=False, container=False, elem_id="mode", scale=2)
-        model = gr.Dropdown([], label=words("model"), elem_id="model", scale=1, min_width=200, filterable=False)
+        mode = gr.Radio(choices, value="chat", label=words("mode"), show_label=False, container=False, elem_id="mode",
+                        scale=3, min_width=300)  # fmt: skip
+        model = gr.Dropdown([], label=words("model"), show_label=False, container=False, elem_id="model", scale=2,
+                            min_width=180, filterable=False)  # fmt: skip
+        new = gr.Button(words("new"), size="sm", elem_id="new", min_width=150, scale=1)
     return {"mode": mode, "model": model, "new": new}
 
 

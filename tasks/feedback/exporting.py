@@ -19,6 +19,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from model.records import IMAGE_TOKEN
 from tasks.errors import DataError
 from tasks.feedback.choosing import Chosen, Learned, LeftOut, choose, digest
@@ -41,6 +43,20 @@ class Exported:
     """Reason to number of items."""
     written: bool
     """Whether the version is new."""
+
+    def json(self) -> dict[str, JsonValue]:
+        """As plain values."""
+        return {
+            "version": self.version, "folder": str(self.folder), "samples": self.samples, "fresh": self.fresh,
+            "left_out": dict(self.left_out), "written": self.written,
+        }
+
+
+def told(done: Exported) -> list[str]:
+    """What an export made, for the terminal."""
+    state = "written" if done.written else "there already"
+    left = [f"  left out: {number:,} {reason}" for reason, number in done.left_out.items()]
+    return [f"{done.folder}: {done.samples:,} samples, {state}; {done.fresh:,} items are new", *left]
 
 
 def export(store: FeedbackStore, root: Path, at_least: int = 1) -> Exported | None:

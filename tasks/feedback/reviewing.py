@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from tasks.errors import DataError
-from tasks.feedback.records import Review, Stored
+from tasks.feedback.records import Review, State, Stored
 from tasks.feedback.store import FeedbackStore
 
 LONGEST_SHOWN = 70
@@ -58,6 +61,14 @@ def _decided(store: FeedbackStore, items: Iterable[Stored], state: str, by: Revi
     ]
     store.decide({stored.item.id: stored.review for stored in changed})
     return changed
+
+
+def state_of(word: str) -> State:
+    """A state by its name. Raises DataError for a word that is none."""
+    try:
+        return TypeAdapter[State](State).validate_python(word)
+    except ValidationError as error:
+        raise DataError(f"{word!r} is no state of feedback; there are: {', '.join(get_args(State))}") from error
 
 
 def lines(items: Sequence[Stored]) -> list[str]:
