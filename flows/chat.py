@@ -48,9 +48,11 @@ def open_page(opening: Opening, told: Callable[[str], None]) -> None:
     prepare_environment(settings)
     auth = _auth(opening.login)
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(settings.home() / "chat" / "gradio")}
-    with _listening(opening.host, opening.port) as listening:
-        with endpoint_of(opening.endpoint, opening.model, settings) as base_url:
-            _serve(opening, settings, base_url, auth, listening, told)
+    with (
+        _listening(opening.host, opening.port) as listening,
+        endpoint_of(opening.endpoint, opening.model, settings) as base_url,
+    ):
+        _serve(opening, settings, base_url, auth, listening, told)
 
 
 def desk_of(opening: Opening, settings: Settings, base_url: str) -> Desk:

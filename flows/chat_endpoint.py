@@ -73,7 +73,7 @@ def _wait(own: subprocess.Popen[bytes], base_url: str, log: Path, seconds: float
     while not _answers(base_url):
         if own.poll() is not None or time.monotonic() > until:
             what = "ended" if own.poll() is not None else f"was not ready after {seconds:.0f} s"
-            raise EnvironmentProblem(f"the endpoint {what}: {_last_line(log)} (all of it: {log}); or name an --endpoint")
+            raise EnvironmentProblem(f"the endpoint {what}: {_last_line(log)} (see {log}); or name an --endpoint")
         time.sleep(POLL_SECONDS)
 
 

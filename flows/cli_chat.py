@@ -18,10 +18,10 @@ def chat(
     compare: Annotated[
         str, typer.Option("--compare", metavar="NAME,NAME", help="The two models that are compared blind.")
     ] = "",
-    host: Annotated[str, typer.Option("--host", help="Where it listens; 0.0.0.0: for other machines, too.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 7860,
     login: Annotated[
-        str, typer.Option("--login", metavar="NAME", help="Ask for it, and for the password of LLAVAFLOW_CHAT_PASSWORD.")
+        str, typer.Option("--login", metavar="NAME", help="Ask for it, and for LLAVAFLOW_CHAT_PASSWORD.")
     ] = "",
     examples: Annotated[
         Path | None, typer.Option("--examples", help="Folder of images to offer, instead of rendered shapes.")
