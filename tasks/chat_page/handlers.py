@@ -122,8 +122,7 @@ class Handlers:
 
     async def opened(self, kept: Kept | None, request: gr.Request) -> Updates:
         """The page as it is first shown: the conversation that the browser kept, and which models there are."""
-        kept = {**(kept or {})}
-        kept["user"] = request.username or str(kept.get("user") or f"guest-{self._desk.new_id()}")
+        kept = self._known(kept or {}, request.username or "")
         talk = restored(kept.get("talk"), self._desk.uploads.path)
         updates = await self.looked(None, None)
         return updates | self._shown(talk, troubles={0: self._words("stopped")}) | {
@@ -150,10 +149,13 @@ class Handlers:
         talk = talk or Talk()
         if not talk.can_vote():
             raise self._error("vote_first")
-        keep(self._desk, vote(self._desk, talk, verdict, str(kept["user"]), consent=consent))
+        known = self._known(kept)
+        keep(self._desk, vote(self._desk, talk, verdict, str(known["user"]), consent=consent))
         talk = talk.model_copy(update={"vote": verdict})
         a, b = (side.messages[-1].model for side in talk.sides)
-        return {self._parts.talk: talk, self._parts.vote_note: self._words("revealed", a=a, b=b)} | self._votes(talk)
+        return self._votes(talk) | {
+            self._parts.talk: talk, self._parts.vote_note: self._words("revealed", a=a, b=b), self._parts.kept: known,
+        }
 
     def rated(self, talk: Talk | None, kept: Kept, consent: bool, data: gr.LikeData) -> Updates:
         """Keep thumbs up or down at once, and open the panel to say more."""
@@ -162,9 +164,11 @@ class Handlers:
         if answer is None or talk.compared:
             return {self._parts.panel: gr.update(visible=False)}
         good = data.liked is True or data.liked == "Like"
-        item = rating(self._desk, talk, place, str(kept["user"]), good=good, consent=consent)
+        known = self._known(kept)
+        item = rating(self._desk, talk, place, str(known["user"]), good=good, consent=consent)
         keep(self._desk, item)
         return {
+            self._parts.kept: known, self._parts.you: self._words("you", user=known["user"]),
             self._parts.rated: item, self._parts.panel: gr.update(visible=True),
             self._parts.panel_note: self._words("said_good" if good else "said_bad"),
             self._parts.reasons: [], self._parts.words: "", self._parts.correction: answer.text,
@@ -184,6 +188,10 @@ class Handlers:
         return {self._parts.kept: {**kept, "consent": consent}}
 
     # ------------------------------------------------------------------------------------------------ within
+
+    def _known(self, kept: Kept, login: str = "") -> Kept:
+        """What the browser keeps, with a name for its user: of the login, or one that nobody can guess."""
+        return {**kept, "user": login or str(kept.get("user") or f"guest-{self._desk.new_id()}")}
 
     async def _begun(self, talk: Talk | None, mode: str, model: str | None) -> Talk:
         """The conversation with an id, and with models for its sides."""

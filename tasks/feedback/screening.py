@@ -13,10 +13,11 @@ EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-
 PHONES = (
     re.compile(r"(?<![\w.])\+\d{1,3}[ ./()-]{0,2}(?:\d[ ./()-]{0,2}){6,13}\d(?!\w)"),
     re.compile(r"(?<!\d)1[3-9]\d[ -]?\d{4}[ -]?\d{4}(?!\d)"),
-    re.compile(r"(?<![\w.])\(?0?\d{2,4}\)?[ ./-]\d{3,4}[ ./-]\d{3,4}(?![\w.])"),
+    re.compile(r"(?<![\w.-])(?:\(\d{2,5}\) ?|0\d{1,4}[ ./-])\d{3,4}[ ./-]?\d{3,4}(?!\w)"),
+    re.compile(r"(?<![\w.-])\d{3}[ .-]\d{3}[ .-]\d{4}(?![\w-])"),
     re.compile(r"(?<![\w.,])0\d{9,10}(?![\w,])"),
 )
-"""International; mobile numbers of China; area code and two groups; a national number in one piece."""
+"""International; mobile numbers of China; an area code and a number; North America; a national one in one piece."""
 CARD = re.compile(r"(?<!\d)(?:\d[ -]?){12,18}\d(?!\d)")
 RESIDENT = re.compile(r"(?<!\d)\d{17}[\dXx](?![\dA-Za-z])")
 KEYS = re.compile(

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.page import Served, served
 from tests.fakes.vision_endpoint import VisionEndpoint
 
-SHOTS = "LLAVAFLOW_TEST_SHOTS"
+SHOTS = "CHAT_TEST_SHOTS"
 """Names a folder for screenshots, for a person to look at."""
 PATIENCE = 30_000
 """Milliseconds for what takes one on an idle machine."""
