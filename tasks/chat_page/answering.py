@@ -44,8 +44,26 @@ class Step:
     figures: Figures | None = None
 
 
-async def answers(desk: Desk, talk: Talk, wanted: Wanted) -> AsyncIterator[Step]:
-    """Answers to the open questions of all sides at once. Closing the iterator hangs up on every one."""
+class Running:
+    """The answers under way, by the session that asked, so that a stop, or a closed page, hangs up at once."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+
+    def begin(self, session: str, tasks: list[asyncio.Task[None]]) -> None:
+        """Note what a session waits for."""
+        self._tasks.setdefault(session, []).extend(tasks)
+
+    def stop(self, session: str) -> bool:
+        """Cancel it. Returns whether anything was under way."""
+        under_way = [task for task in self._tasks.pop(session, []) if not task.done()]
+        for task in under_way:
+            task.cancel()
+        return bool(under_way)
+
+
+async def answers(desk: Desk, talk: Talk, wanted: Wanted, running: Running, session: str) -> AsyncIterator[Step]:
+    """Answers to the open questions of all sides at once; it ends early where `running` stops the session."""
     steps: asyncio.Queue[Step | None] = asyncio.Queue()
 
     async def follow(number: int, side: Side) -> None:
@@ -56,6 +74,7 @@ async def answers(desk: Desk, talk: Talk, wanted: Wanted) -> AsyncIterator[Step]
             await steps.put(None)
 
     following = [asyncio.create_task(follow(number, side)) for number, side in enumerate(talk.sides)]
+    running.begin(session, following)
     try:
         left = len(following)
         while left:
@@ -64,8 +83,9 @@ async def answers(desk: Desk, talk: Talk, wanted: Wanted) -> AsyncIterator[Step]
                 left -= 1
             else:
                 yield step
-        for task in following:
-            task.result()
+        for ended in await asyncio.gather(*following, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
     finally:
         for task in following:
             task.cancel()

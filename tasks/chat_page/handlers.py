@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from tasks.chat_page.answering import Figures, Step, Wanted, answers
+from tasks.chat_page.answering import Figures, Running, Step, Wanted, answers
 from tasks.chat_page.desk import Desk, pair_of
 from tasks.chat_page.endpoint import Trouble
 from tasks.chat_page.layout import Parts
@@ -25,10 +25,11 @@ Kept = dict[str, Any]
 
 
 class Handlers:
-    """The handlers of one page in one language. They hold no state of their own: it travels with every call."""
+    """The handlers of one page in one language. What a conversation is travels with every call."""
 
     def __init__(self, words: Words, desk: Desk, parts: Parts) -> None:
         self._words, self._desk, self._parts = words, desk, parts
+        self._running = Running()
 
     # ------------------------------------------------------------------------------------------------ asking
 
@@ -54,7 +55,7 @@ class Handlers:
         return await self.take({"text": chosen.question, "files": [str(chosen.image)]}, talk, mode, model)
 
     async def reply(
-        self, talk: Talk | None, kept: Kept, temperature: float, length: float
+        self, talk: Talk | None, kept: Kept, temperature: float, length: float, request: gr.Request
     ) -> AsyncIterator[Updates]:
         """Answer the open question of every side, growing."""
         if talk is None or not any(side.messages and side.messages[-1].role == "user" for side in talk.sides):
@@ -62,10 +63,13 @@ class Handlers:
             return
         troubles: dict[int, str] = {}
         figures: list[Figures] = []
-        async for step in answers(self._desk, talk, Wanted(temperature, int(length))):
+        wanted, session = Wanted(temperature, int(length)), str(request.session_hash)
+        async for step in answers(self._desk, talk, wanted, self._running, session):
             talk = talk.with_side(step.number, step.side)
             self._note(step, troubles, figures)
             yield {self._parts.talk: talk, **self._shown(talk, waiting=True, troubles=troubles)}
+        if len(figures) + len(troubles) < len(talk.sides):
+            troubles |= {number: self._words("stopped") for number in range(len(talk.sides)) if number not in troubles}
         status = " ".join(dict.fromkeys(troubles.values())) or self._told(talk, figures)
         yield {
             self._parts.talk: talk, **self._shown(talk, troubles=troubles), self._parts.status: status,
@@ -76,13 +80,9 @@ class Handlers:
         """The box as it is while nothing is answered."""
         return {self._parts.box: gr.update(submit_btn=True, stop_btn=False)}
 
-    def stopped(self, talk: Talk | None, kept: Kept) -> Updates:
-        """After a stop: what was said so far stays; a question without any answer may be retried."""
-        talk = talk or Talk()
-        troubles = {number: self._words("stopped") for number in range(len(talk.sides))}
-        return self._shown(talk, troubles=troubles) | self.rest() | {
-            self._parts.status: self._words("stopped"), self._parts.kept: _with_talk(kept, talk),
-        }
+    async def stop(self, request: gr.Request) -> None:
+        """Hang up on the answers under way; what was said so far stays, and a question without any may be retried."""
+        self._running.stop(str(request.session_hash))
 
     def again(self, talk: Talk | None, model: str | None, data: gr.RetryData) -> Updates:
         """Ask the last question once more, of the model that is chosen now."""
@@ -96,12 +96,14 @@ class Handlers:
     def edited(self, talk: Talk | None, model: str | None, data: gr.EditData) -> Updates:
         """Ask an earlier question in other words; what came after it goes."""
         talk, place = talk or Talk(), _place(data.index)
-        side = talk.sides[0]
-        text = _text_of(data.value)
-        if not text or place >= len(side.messages) or side.messages[place].role != "user":
+        text, asked = _text_of(data.value), talk.sides[0].messages[place : place + 1]
+        if not text or not asked or asked[0].role != "user":
             return {self._parts.talk: talk, **self._shown(talk)}
-        before = Side(model=model or side.model, messages=side.messages[:place])
-        return self._asking(talk.with_side(0, before.with_question(text, side.messages[place].images)))
+        for number, side in enumerate(talk.sides):
+            chosen = side.model if talk.compared else model or side.model
+            before = Side(model=chosen, messages=side.messages[:place])
+            talk = talk.with_side(number, before.with_question(text, asked[0].images))
+        return self._asking(talk)
 
     # ------------------------------------------------------------------------------------------------ around
 
@@ -111,9 +113,9 @@ class Handlers:
         talk = Talk(sides=(Side(), Side())) if compared else Talk()
         label = self._words("side_a" if compared else "answer")
         first, second = self._parts.chats
-        examples = gr.update(value=[], label=label, feedback_options=None if compared else ("Like", "Dislike"))
+        cleared = gr.update(value=[], label=label, elem_classes=["compared"] if compared else [])
         return {
-            self._parts.talk: talk, first: examples, second: [], self._parts.kept: _with_talk(kept, talk),
+            self._parts.talk: talk, first: cleared, second: [], self._parts.kept: _with_talk(kept, talk),
             self._parts.other_column: gr.update(visible=compared), self._parts.votes: gr.update(visible=compared),
             self._parts.model: gr.update(visible=not compared), self._parts.panel: gr.update(visible=False),
             self._parts.vote_note: self._words("vote_ask"), self._parts.rated: None,
@@ -261,7 +263,7 @@ class Handlers:
     def _told(self, talk: Talk, figures: Sequence[Figures]) -> str:
         """Which version answered, and what it took; of a comparison nothing that gives the models away."""
         if talk.compared or not figures:
-            return self._words("vote_ask") if talk.compared and talk.vote is None else ""
+            return ""
         took = figures[0]
         return self._words("answered", model=took.model, tokens=took.tokens, seconds=f"{took.seconds:.1f}")
 

@@ -102,7 +102,7 @@ def _middle(words: Words, desk: Desk) -> dict[str, Any]:
 
 def _votes(words: Words) -> dict[str, Any]:
     with gr.Group(visible=False, elem_id="votes") as votes:
-        note = gr.Markdown(words("vote_ask"), elem_id="vote-note", container=True)
+        note = gr.Markdown(words("vote_ask"), elem_id="vote-note")
         with gr.Row():
             buttons = tuple(
                 gr.Button(words(f"vote_{name}"), elem_id=f"vote-{name}", interactive=False, min_width=130)
@@ -122,7 +122,7 @@ def _bottom(words: Words) -> dict[str, Any]:
 
 def _panel(words: Words) -> dict[str, Any]:
     with gr.Group(visible=False, elem_id="panel") as panel:
-        note = gr.Markdown("", elem_id="panel-note", container=True)
+        note = gr.Markdown("", elem_id="panel-note")
         reasons = gr.CheckboxGroup(
             [(words(reason), reason.removeprefix("reason_")) for reason in REASONS], label=words("reasons"),
             elem_id="reasons",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -45,11 +44,9 @@ def _wire_asking(parts: Parts, handlers: Handlers) -> None:
         parts.chats[1].retry(handlers.again, [parts.talk, parts.model], every, **quiet),
         first.edit(handlers.edited, [parts.talk, parts.model], every, **quiet),
     ]
-    replies = [begin.success(handlers.reply, asked, every, **quiet) for begin in begins]
-    for reply in replies:
-        reply.then(handlers.rest, None, every, **quiet)
-    stop = cast("Callable[..., Any]", parts.box.stop)
-    stop(handlers.stopped, [parts.talk, parts.kept], every, cancels=replies, queue=False, **quiet)
+    for begin in begins:
+        begin.success(handlers.reply, asked, every, **quiet).then(handlers.rest, None, every, **quiet)
+    parts.box.stop(handlers.stop, None, None, queue=False, **quiet)
 
 
 def _wire_around(blocks: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
@@ -58,6 +55,7 @@ def _wire_around(blocks: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     for event in (parts.new.click, parts.mode.change, parts.chats[0].clear, parts.chats[1].clear):
         event(handlers.fresh, [parts.mode, parts.kept], every, **quiet)
     blocks.load(handlers.opened, [parts.kept], every, **quiet)
+    blocks.unload(handlers.stop)
     parts.timer.tick(handlers.looked, [parts.ready, parts.model], every, **quiet)
     parts.consent.input(handlers.consented, [parts.consent, parts.kept], every, **quiet)
 

@@ -56,7 +56,7 @@ class Visitor:
     def open(self, path: str = "/en/") -> Visitor:
         self.page.goto(f"{self.url}{path}")
         self.page.wait_for_selector("#box textarea")
-        self.page.wait_for_function("document.querySelector('#status').innerText.trim() !== ''")
+        self.page.wait_for_function("/Ready|就绪/.test(document.querySelector('#status').innerText)")
         return self
 
     def pick(self, *files: Path) -> None:
@@ -91,6 +91,7 @@ class Visitor:
 
     def toast(self) -> str:
         self.page.wait_for_selector(".toast-body")
+        self.page.wait_for_timeout(500)  # it slides in
         return self.page.inner_text(".toast-body >> nth=-1")
 
     def shoot(self, name: str) -> None:

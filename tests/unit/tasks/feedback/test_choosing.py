@@ -5,8 +5,10 @@ from collections.abc import Iterable
 import pytest
 
 from tasks.feedback.choosing import Chosen, choose, digest
-from tasks.feedback.records import Item, Review, State, Stored
+from tasks.feedback.records import Item, Review, State, Stored, Verdict
 from tests.unit.tasks.feedback.items import item, talk
+
+VOTED: tuple[tuple[str, Verdict], ...] = (("x", "a"), ("y", "b"), ("z", "both"))
 
 
 def chosen(*items: Item, state: State = "accepted") -> Chosen:
@@ -30,7 +32,7 @@ def test_a_good_answer_is_learned_as_it_is_and_a_bad_one_as_it_was_corrected() -
 def test_of_a_vote_the_winner_is_learned() -> None:
     other = talk("What is it?", "Side b says so.")
     found = chosen(*(item(name, kind="vote", verdict=verdict, other=other, user=name)
-                     for name, verdict in (("x", "a"), ("y", "b"), ("z", "both"))))  # fmt: skip
+                     for name, verdict in VOTED))  # fmt: skip
     assert answers(found) == [["It is x."], ["Side b says so."]]
     assert left(found) == {"z": "no good answer"}
 
