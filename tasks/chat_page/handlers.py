@@ -34,19 +34,22 @@ class Handlers:
     # ------------------------------------------------------------------------------------------------ asking
 
     async def take(self, typed: Mapping[str, Any] | None, talk: Talk | None, mode: str, model: str | None) -> Updates:
-        """Take up a question: its images are checked, and it is shown. Raises gr.Error; then nothing is lost."""
+        """Take up a question: its images are checked, and it is shown. What cannot be taken stays in the box."""
         typed = typed or {}
         files, text = [str(file) for file in typed.get("files") or []], str(typed.get("text") or "").strip()
         if not files and not text:
-            return {self._parts.talk: talk}
-        now = await self._begun(talk, mode, model)
-        images = self._taken(files, now)
+            return {self._parts.asking: False}
+        try:
+            now = await self._begun(talk, mode, model)
+            images = self._taken(files, now)
+        except _Sorry as sorry:
+            return self._apology(sorry) | {self._parts.asking: False}
         question = text or self._words("describe")
         for number, side in enumerate(now.sides):
             now = now.with_side(number, side.with_question(question, images))
         return self._shown(now, waiting=True) | {
             self._parts.talk: now, self._parts.box: _busy(clear=True), self._parts.panel: gr.update(visible=False),
-            self._parts.rated: None, self._parts.status: self._words("working"),
+            self._parts.rated: None, self._parts.status: self._words("working"), self._parts.asking: True,
         }
 
     async def example(self, talk: Talk | None, mode: str, model: str | None, data: gr.SelectData) -> Updates:
@@ -55,11 +58,12 @@ class Handlers:
         return await self.take({"text": chosen.question, "files": [str(chosen.image)]}, talk, mode, model)
 
     async def reply(
-        self, talk: Talk | None, kept: Kept, temperature: float, length: float, request: gr.Request
+        self, asking: bool | None, talk: Talk | None, kept: Kept, temperature: float, length: float,
+        request: gr.Request,
     ) -> AsyncIterator[Updates]:
         """Answer the open question of every side, growing."""
-        if talk is None or not any(side.messages and side.messages[-1].role == "user" for side in talk.sides):
-            yield {self._parts.talk: talk}
+        if not asking or talk is None or not any(side.messages and side.messages[-1].role == "user" for side in talk.sides):
+            yield {self._parts.asking: False}
             return
         troubles: dict[int, str] = {}
         figures: list[Figures] = []
@@ -98,7 +102,7 @@ class Handlers:
         talk, place = talk or Talk(), _place(data.index)
         text, asked = _text_of(data.value), talk.sides[0].messages[place : place + 1]
         if not text or not asked or asked[0].role != "user":
-            return {self._parts.talk: talk, **self._shown(talk)}
+            return {self._parts.asking: False, **self._shown(talk)}
         for number, side in enumerate(talk.sides):
             chosen = side.model if talk.compared else model or side.model
             before = Side(model=chosen, messages=side.messages[:place])
@@ -150,7 +154,7 @@ class Handlers:
         """Keep a vote, and show who was who."""
         talk = talk or Talk()
         if not talk.can_vote():
-            raise self._error("vote_first")
+            return self._apology(_Sorry("vote_first"))
         known = self._known(kept)
         keep(self._desk, vote(self._desk, talk, verdict, str(known["user"]), consent=consent))
         talk = talk.model_copy(update={"vote": verdict})
@@ -211,13 +215,13 @@ class Handlers:
         try:
             return await self._desk.endpoint.models()
         except Trouble as trouble:
-            raise self._error("gone") from trouble
+            raise _Sorry("error_gone") from trouble
 
     async def _matched(self, talk: Talk) -> Talk:
         models = await self._models()
         pair = pair_of(models, self._desk.compared)
         if pair is None:
-            raise self._error("two_needed", models=", ".join(models))
+            raise _Sorry("two_needed", models=", ".join(models))
         first, second = reversed(pair) if self._desk.flip() else pair
         named = zip(talk.sides, (first, second), strict=True)
         sides = tuple(side.model_copy(update={"model": name}) for side, name in named)
@@ -227,10 +231,10 @@ class Handlers:
         try:
             pictures = [take_in(Path(file), self._desk.limits) for file in files]
         except Refused as refused:
-            raise self._error(refused.key, **refused.values) from refused
+            raise _Sorry(refused.key, **refused.values) from refused
         images = list(dict.fromkeys(picture.sha256 for picture in pictures))
         if (number := len(talk.images() | {*images})) > self._desk.limits.images:
-            raise self._error("too_many_images", number=number, limit=self._desk.limits.images)
+            raise _Sorry("too_many_images", number=number, limit=self._desk.limits.images)
         for picture in pictures:
             self._desk.uploads.keep(picture)
         return images
@@ -238,7 +242,7 @@ class Handlers:
     def _asking(self, talk: Talk) -> Updates:
         return self._shown(talk, waiting=True) | {
             self._parts.talk: talk, self._parts.box: _busy(clear=False), self._parts.status: self._words("working"),
-            self._parts.panel: gr.update(visible=False), self._parts.rated: None,
+            self._parts.panel: gr.update(visible=False), self._parts.rated: None, self._parts.asking: True,
         }
 
     def _shown(self, talk: Talk, *, waiting: bool = False, troubles: Mapping[int, str] | None = None) -> Updates:
@@ -267,10 +271,20 @@ class Handlers:
         took = figures[0]
         return self._words("answered", model=took.model, tokens=took.tokens, seconds=f"{took.seconds:.1f}")
 
-    def _error(self, key: str, **values: object) -> gr.Error:
-        # The page shows it as HTML.
-        plain = {name: _escaped(str(value)) for name, value in values.items()}
-        return gr.Error(self._words(key, **plain), title=self._words("title"), duration=12, print_exception=False)
+    def _apology(self, sorry: _Sorry) -> Updates:
+        """Say what is wrong, and change nothing else: an error would cover the conversation."""
+        # A warning is shown as HTML, the status is not.
+        plain = {name: _escaped(str(value)) for name, value in sorry.values.items()}
+        gr.Warning(self._words(sorry.key, **plain), duration=12, title=self._words("title"))
+        return {self._parts.status: self._words(sorry.key, **plain)}
+
+
+class _Sorry(Exception):
+    """What was asked cannot be done; the words for it."""
+
+    def __init__(self, key: str, **values: object) -> None:
+        super().__init__(key)
+        self.key, self.values = key, values
 
 
 def _busy(*, clear: bool) -> Any:

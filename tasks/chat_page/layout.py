@@ -21,6 +21,7 @@ class Parts:
 
     talk: gr.State
     rated: gr.State
+    asking: gr.State
     ready: gr.State
     kept: gr.BrowserState
     mode: gr.Radio
@@ -53,7 +54,7 @@ VOTES = ("a", "both", "neither", "b")
 def lay_out(words: Words, desk: Desk, secret: str) -> Parts:
     """Create the components, inside a `gr.Blocks`."""
     state: dict[str, Any] = {
-        "talk": gr.State(None), "rated": gr.State(None), "ready": gr.State(None),
+        "talk": gr.State(None), "rated": gr.State(None), "asking": gr.State(False), "ready": gr.State(None),
         "kept": gr.BrowserState({}, storage_key=STORAGE_KEY, secret=secret),
     }
     parts = state | _top(words) | _middle(words, desk) | _votes(words) | _bottom(words) | _panel(words)

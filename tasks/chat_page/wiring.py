@@ -36,7 +36,7 @@ def _wire_asking(parts: Parts, handlers: Handlers) -> None:
     every: Any = _outputs(parts)
     first = parts.chats[0]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    asked = [parts.talk, parts.kept, parts.temperature, parts.length]
+    asked = [parts.asking, parts.talk, parts.kept, parts.temperature, parts.length]
     begins = [
         parts.box.submit(handlers.take, [parts.box, parts.talk, parts.mode, parts.model], every, **quiet),
         first.example_select(handlers.example, [parts.talk, parts.mode, parts.model], every, **quiet),
@@ -74,7 +74,7 @@ def _wire_feedback(parts: Parts, handlers: Handlers) -> None:
 
 def _outputs(parts: Parts) -> list[Any]:
     return [
-        parts.talk, parts.rated, parts.ready, parts.kept, parts.model, *parts.chats, parts.other_column, parts.votes,
+        parts.talk, parts.rated, parts.asking, parts.ready, parts.kept, parts.model, *parts.chats, parts.other_column, parts.votes,
         parts.vote_note, *parts.vote_buttons, parts.status, parts.box, parts.consent, parts.you, parts.panel,
         parts.panel_note, parts.reasons, parts.words, parts.correction,
     ]
