@@ -81,6 +81,8 @@ def _answers(base_url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{base_url}/models", timeout=5) as response:
             return bool(response.status == 200)
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 403)  # it is there, and wants a key
     except (urllib.error.URLError, OSError):
         return False
 

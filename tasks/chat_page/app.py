@@ -52,8 +52,7 @@ def application(desk: Desk, secret: str, auth: tuple[str, str] | None = None) ->
             app, build(Words(language), desk, secret), f"/{language}", footer_links=[], auth=auth,
             allowed_paths=[str(desk.uploads.folder), *(str(example.image) for example in desk.examples)],
             show_error=True, max_file_size=f"{desk.limits.megabytes}mb", ssr_mode=False, enable_monitoring=False,
-            pwa=False, mcp_server=False, run_history=False, theme=_theme(), css_paths=HERE / "style.css",
-            head=_head(language),
+            pwa=False, mcp_server=False, run_history=False, theme=_theme(), head=_head(language),
         )
     return app
 
@@ -74,8 +73,11 @@ def _theme() -> gr.themes.Base:
 
 
 def _head(language: str) -> str:
-    """The page's script. Gradio's own words follow the browser's language: here they follow the page's."""
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    """The page's script and style. Gradio's own words follow the browser's language: here they follow the page's.
+
+    The style is not given as Gradio's `css`, which rewrites selectors so that those of the page's frame miss it.
+    """
+    script, style = ((HERE / name).read_text(encoding="utf-8") for name in ("page.js", "style.css"))
     told = f"Object.defineProperty(navigator,'language',{{get:()=>'{'zh-CN' if language == 'zh' else 'en'}'}});"
     spoken = f"document.documentElement.lang='{language}';"
-    return f"<script>{told}{spoken}</script><script>{script}</script>"
+    return f"<style>{style}</style><script>{told}{spoken}</script><script>{script}</script>"

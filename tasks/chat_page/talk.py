@@ -64,6 +64,10 @@ class Talk(Frozen):
         """sha256 of its images."""
         return {image for side in self.sides for message in side.messages for image in message.images}
 
+    def asked(self) -> bool:
+        """Whether a question waits for its answer."""
+        return any(side.messages and side.messages[-1].role == "user" for side in self.sides)
+
     def can_vote(self) -> bool:
         """Whether both sides have answered and nobody has voted."""
         both = all(side.messages and side.messages[-1].role == "assistant" for side in self.sides)

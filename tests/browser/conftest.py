@@ -91,7 +91,7 @@ class Visitor:
 
     def toast(self) -> str:
         self.page.wait_for_selector(".toast-body")
-        self.page.wait_for_timeout(500)  # it slides in
+        self.page.wait_for_timeout(800)  # it slides in
         return self.page.inner_text(".toast-body >> nth=-1")
 
     def shoot(self, name: str) -> None:
