@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,11 +48,15 @@ def open_page(opening: Opening, told: Callable[[str], None]) -> None:
     settings = Settings()
     prepare_environment(settings)
     auth = _auth(opening.login)
-    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(settings.home() / "chat" / "gradio")}
+    chat = settings.home() / "chat"
+    chat.mkdir(parents=True, exist_ok=True)
     with (
+        # One of its own: Gradio empties it at the end, and would empty that of another page, too.
+        tempfile.TemporaryDirectory(prefix="gradio-", dir=chat) as scratch,
         _listening(opening.host, opening.port) as listening,
         endpoint_of(opening.endpoint, opening.model, settings) as base_url,
     ):
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": scratch}
         _serve(opening, settings, base_url, auth, listening, told)
 
 
