@@ -1,4 +1,7 @@
-"""Debian's Chromium, headless; the tests skip where there is none."""
+"""Debian's Chromium, headless; the tests skip where there is none.
+
+The server ends with its module: libraries in its thread may warn, which is an error to tests elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ PATIENCE = 30_000
 """Milliseconds for what takes one on an idle machine."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
@@ -30,7 +33,7 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def endpoint() -> Iterator[VisionEndpoint]:
     versions = {"champion": "llavaflow/3", "challenger": "llavaflow/4"}
     manners = {"challenger": " I am the other one."}
@@ -38,7 +41,7 @@ def endpoint() -> Iterator[VisionEndpoint]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(endpoint: VisionEndpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(tmp_path_factory.mktemp("site"), endpoint) as here:
         yield here
