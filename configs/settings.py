@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """Prefect API; default is a server of our own for the time of the run, its database under the root."""
     ledger_url: str | None = None
     """SQLAlchemy URL of the ledger; default is SQLite under the root."""
+    feedback_url: str | None = None
+    """SQLAlchemy URL of the feedback on answers; default is SQLite under the root."""
     ledger_only: bool = False
     """Whether endpoints are never asked: what the ledger has no answer to is an error. For reproductions."""
     s3_endpoint: str | None = None

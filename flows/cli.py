@@ -11,8 +11,10 @@ import typer
 
 from configs.errors import LlavaflowError
 from flows.bench import app as bench
+from flows.cli_chat import chat
 from flows.cli_serve import serve
 from flows.cli_services import automations, backfill, publish, reap
+from flows.feedback.cli import app as feedback_app
 from flows.score import app as score
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ app = typer.Typer(
 )
 app.add_typer(score, name="score")
 app.add_typer(bench, name="bench")
+app.add_typer(feedback_app, name="feedback")
+app.command()(chat)
 app.command()(publish)
 app.command()(automations)
 app.command()(backfill)
@@ -268,6 +272,7 @@ def lineage(
     image: Annotated[str | None, typer.Option("--image", help="What came of it: its sha256 or its id.")] = None,
     answer: Annotated[str | None, typer.Option("--answer", help="What came of it: its key in the ledger.")] = None,
     prompts: Annotated[str | None, typer.Option("--prompts", help="What came of them: their digest.")] = None,
+    feedback: Annotated[str | None, typer.Option("--feedback", help="What came of it: a user, or an item.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="A page to write, with all that is found.")] = None,
     samples: Annotated[
         Path | None, typer.Option("--samples", help="A JSONL file to write: every training sample of MODEL.")
@@ -281,7 +286,7 @@ def lineage(
     from flows.lineage.versions import model_name
 
     registry = _registry(model_name(version or "", model))
-    found = look(Question(version, image, answer, prompts), registry, Settings(), html, samples)
+    found = look(Question(version, image, answer, prompts, feedback), registry, Settings(), html, samples)
     if as_json:
         _print_json(found.model_dump(mode="json"))
     else:
@@ -448,17 +453,9 @@ def _answer(run: str, reason: str, model: str, as_json: bool, *, yes: bool) -> N
 
 
 def _registry(model: str) -> MlflowRegistry:
-    from configs.schema import RegistryConfig
-    from configs.settings import Settings
-    from flows.environment import prepare_environment
-    from flows.logs import quiet_terminal
-    from flows.places import mlflow_of
-    from tasks.register.registry import MlflowRegistry
+    from flows.registry import registry_of
 
-    settings = Settings()
-    quiet_terminal(verbose=False)
-    prepare_environment(settings)
-    return MlflowRegistry(mlflow_of(settings), model, RegistryConfig().alias)
+    return registry_of(model)
 
 
 def _print(what: object) -> None:

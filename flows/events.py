@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PUBLISHED = "llavaflow.data.published"
 """A version of a data set is there to be trained on (`llavaflow publish`)."""
+FEEDBACK = "llavaflow.feedback"
+"""Enough new feedback was accepted: a version of it is there to be trained on (`llavaflow feedback export`)."""
 PROMOTED = "llavaflow.model.promoted"
 HELD = "llavaflow.model.held"
 ASKED = "llavaflow.model.needs_approval"

@@ -55,19 +55,17 @@ def fill(overrides: Sequence[str], version: str) -> tuple[str, ...]:
     return tuple(override.replace("{version}", version) for override in overrides)
 
 
-def publish(publication: Publication) -> None:
+def publish(publication: Publication, event: str = "llavaflow.data.published", of: str = "llavaflow.data") -> None:
     """Send the event, and return when the server has it. Raises EnvironmentProblem if it cannot be sent."""
     from prefect.events.schemas.events import Event, Resource
 
-    from flows.events import PUBLISHED
-
     labels = {
-        "prefect.resource.id": f"llavaflow.data.{publication.dataset}",
+        "prefect.resource.id": f"{of}.{publication.dataset}",
         "prefect.resource.name": publication.dataset,
         "llavaflow.data.version": publication.version,
     }
-    event = Event(
-        event=PUBLISHED, resource=Resource.model_validate(labels), payload=publication.payload(), id=publication.id
+    sent = Event(
+        event=event, resource=Resource.model_validate(labels), payload=publication.payload(), id=publication.id
     )
     with configured_client() as client:
-        client.request("POST", "/events", json=[event.model_dump(mode="json")])
+        client.request("POST", "/events", json=[sent.model_dump(mode="json")])

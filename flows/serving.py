@@ -126,16 +126,15 @@ def _source(model: str, config: ServeConfig, settings: Settings) -> tuple[Source
 
 
 def _registered(uri: str, settings: Settings) -> RegistrySource:
+    from flows.places import mlflow_of
     from tasks.register.registry import MlflowRegistry
-    from tasks.tracking import MlflowStore
 
     found = REGISTERED.fullmatch(uri)
     if found is None:
         raise ConfigError(f"{uri} is neither models:/NAME/VERSION nor models:/NAME@ALIAS")
-    store = MlflowStore(settings.mlflow_uri) if settings.mlflow_uri else MlflowStore.under(settings.home())
     fetched = settings.home() / "work" / "models"
     fetched.mkdir(parents=True, exist_ok=True)
-    return RegistrySource(MlflowRegistry(store, found["name"], found["alias"] or ""), found["version"], fetched)
+    return RegistrySource(MlflowRegistry(mlflow_of(settings), found["name"], found["alias"] or ""), found["version"], fetched)
 
 
 def parts_on_ray(args: Mapping[str, Any]) -> Parts:

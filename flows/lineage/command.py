@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.settings import Settings
+from flows.feedback.items import items_of, samples_of
+from flows.feedback.places import store_of_feedback
 from flows.lineage.catalogue import read_catalogue
 from flows.lineage.downward import Downwards, sample_lines
 from flows.lineage.records import Downward, Upward
@@ -21,25 +23,27 @@ from tasks.register.package import PROVENANCE
 
 @dataclass(frozen=True)
 class Question:
-    """The words of the command line: exactly one of the four is given."""
+    """The words of the command line: exactly one of the five is given."""
 
     model: str | None = None
     image: str | None = None
     answer: str | None = None
     prompts: str | None = None
+    feedback: str | None = None
+    """A user, or an item."""
 
 
 def lineage(
     question: Question, registry: Versions, settings: Settings, html: Path | None = None, samples: Path | None = None
 ) -> Upward | Downward:
-    """What a version came from, or what came of an image, an answer, a set of prompts.
+    """What a version came from, or what came of an image, an answer, a set of prompts, feedback.
 
     `html` is a page to write, `samples` a JSONL file for every training sample of the version. Raises ConfigError
     unless exactly one thing is asked, RegistryError and DataError for what does not exist.
     """
-    asked = [word for word in (question.model, question.image, question.answer, question.prompts) if word]
-    if len(asked) != 1:
-        raise ConfigError("name one thing: a MODEL, or --image, --answer or --prompts")
+    named = (question.model, question.image, question.answer, question.prompts, question.feedback)
+    if sum(bool(word) for word in named) != 1:
+        raise ConfigError("name one thing: a MODEL, or --image, --answer, --prompts or --feedback")
     if samples is not None and question.model is None:
         raise ConfigError("--samples lists what a MODEL learned from; name one")
     store = store_of(settings)
@@ -52,16 +56,22 @@ def lineage(
         if samples is not None:
             _write(samples, sample_lines(downwards.samples(text)))
     else:
-        upwards = Upwards(store, catalogue, versions)
-        if question.image:
-            found = upwards.image(question.image)
-        elif question.answer:
-            found = upwards.answer(question.answer)
-        else:
-            found = upwards.prompts(question.prompts or "")
+        found = _upwards(question, Upwards(store, catalogue, versions), settings)
     if html is not None:
         _write(html, iter([page("Lineage", lines(found, full=True))]))
     return found
+
+
+def _upwards(question: Question, upwards: Upwards, settings: Settings) -> Upward:
+    if question.image:
+        return upwards.image(question.image)
+    if question.answer:
+        return upwards.answer(question.answer)
+    if question.feedback:
+        feedback = store_of_feedback(settings)
+        items = items_of(question.feedback, feedback)
+        return upwards.samples(f"feedback of {question.feedback}", samples_of(items, feedback))
+    return upwards.prompts(question.prompts or "")
 
 
 def lines(found: Upward | Downward, *, full: bool = False) -> Iterator[str]:

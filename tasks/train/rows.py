@@ -1,7 +1,7 @@
 """The token budget of a row: chosen once, and halved where a device runs out of memory.
 
 It stands in a file beside the survey, one line a choice, so that a stage that is gone on with packs as before. How rows
-are packed changes no result. Why the workers start anew after a halving: docs/decisions/0011-out-of-memory.md.
+are packed changes no result. Why the workers start anew after a halving: docs/decisions/0012-out-of-memory.md.
 """
 
 from __future__ import annotations

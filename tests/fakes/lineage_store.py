@@ -69,13 +69,17 @@ class MadeRegistry:
 
 
 class Chain:
-    """The artifacts of one model, `salt` telling it from others; images and conversations are those of `ids`."""
+    """The artifacts of one model, `salt` telling it from others; images and conversations are those of `ids`.
 
-    def __init__(self, home: Path, salt: str = "a", ids: list[str] = IDS, held_out: float = 0.0) -> None:
+    `images` is a folder that ingest made, instead of images of the ids.
+    """
+
+    def __init__(self, home: Path, salt: str = "a", ids: list[str] = IDS, held_out: float = 0.0,
+                 images: Path | None = None) -> None:  # fmt: skip
         self.store, self.salt = store_of(Settings(root=home)), salt
         self.made: dict[str, Artifact] = {}
         scratch = home / "sets" / salt
-        self._publish("ingest", image_set(scratch / "images", ids), {})
+        self._publish("ingest", images or image_set(scratch / "images", ids), {})
         talks = conversation_set(scratch / "talks", [conversation(f"{name}-talk", name) for name in ids])
         origins = [
             Origin(

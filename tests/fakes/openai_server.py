@@ -63,6 +63,7 @@ class FakeServer:
         chances: Chances | None = None,
         routes: Iterable[Routes] = (),
         threads: bool = True,
+        port: int = 0,
     ) -> None:
         self.answer = answer
         self.faults = list(faults)
@@ -75,7 +76,7 @@ class FakeServer:
         self.seen = Seen()
         self._routes = tuple(routes)
         self._now = 0
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._socket = socket.create_server(("127.0.0.1", port), backlog=1024)
         self._address: tuple[str, int] = self._socket.getsockname()
         self._workers = ThreadPoolExecutor(MOST_ANSWERS_AT_ONCE) if threads else None
         self._loop = asyncio.new_event_loop()
@@ -106,6 +107,8 @@ class FakeServer:
         """Stop serving. Requests that are still being answered are dropped."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        # At rest, a server that went away refuses connections: its port may be another's, or its own again.
+        self._socket.close()
         if self._workers is not None:
             self._workers.shutdown(wait=False, cancel_futures=True)
 

@@ -24,7 +24,7 @@ def automation(**changed: object) -> Tree:
 
 
 def test_our_file_is_one_that_prefect_understands_to_the_last_key(project: Path) -> None:
-    assert len(read_automations(project / "infra" / "automations.yaml")) == 4
+    assert len(read_automations(project / "infra" / "automations.yaml")) == 5
 
 
 def test_our_file_waits_only_for_events_that_somebody_emits(project: Path) -> None:

@@ -1,0 +1,1 @@
+"""Feedback on answers: where it is kept, its export as data, and its deletion."""
