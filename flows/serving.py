@@ -134,7 +134,8 @@ def _registered(uri: str, settings: Settings) -> RegistrySource:
         raise ConfigError(f"{uri} is neither models:/NAME/VERSION nor models:/NAME@ALIAS")
     fetched = settings.home() / "work" / "models"
     fetched.mkdir(parents=True, exist_ok=True)
-    return RegistrySource(MlflowRegistry(mlflow_of(settings), found["name"], found["alias"] or ""), found["version"], fetched)
+    registry = MlflowRegistry(mlflow_of(settings), found["name"], found["alias"] or "")
+    return RegistrySource(registry, found["version"], fetched)
 
 
 def parts_on_ray(args: Mapping[str, Any]) -> Parts:

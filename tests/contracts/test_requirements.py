@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 USED_FOR_REAL = {"prefect", "ray", "torch", "transformers", "deepspeed", "mlflow", "s3fs", "webdataset"}
-OWN = {"flows", "tasks", "model", "configs", "tests"}
+OWN = {"flows", "tasks", "model", "configs", "infra", "tests"}
 
 
 def imported(path: Path) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,6 +98,8 @@ def train(job: TinyJob) -> None:
     cluster = RaySettings(
         None, Path(job.temp), job.workers + 1, checkpoints=job.checkpoints, storage_options=job.storage_options
     )
+    # What a killed start has left of an artifact is thrown away, as the spine does it.
+    shutil.rmtree(job.out, ignore_errors=True)
     Path(job.out).mkdir(parents=True)
     built = build_checkpoint(
         Path(job.out), Stage.ALIGN, Inputs(Path(job.base), Path(job.shards)), job.experiment(),
