@@ -59,7 +59,7 @@ def sample_of(stage: str, vision: Tower, tokens: float | None, supervised: float
     official = official_load(stage, vision)
     tokens = official.tokens if tokens is None else tokens
     share = official.supervised / official.tokens
-    return RowLoad(tokens, tokens, share * tokens if supervised is None else supervised, official.images)
+    return RowLoad(tokens, share * tokens if supervised is None else supervised, official.images)
 
 
 def language_of(config: BaseConfig, base: Path | None) -> LanguageShape | None:

@@ -22,8 +22,8 @@ REDUCE_BUCKET = 500_000_000
 """Elements of DeepSpeed's bucket where its file does not say."""
 LIVE_PARAMETERS = 1_000_000_000
 """The same for the parameters that ZeRO-3 keeps gathered."""
-EXPLICIT_BELOW = 256
-"""Up to this length attention on CPU keeps its scores (model/packed.py)."""
+CHUNK = 1024
+"""Supervised positions whose scores are there at a time (model/loss.py)."""
 PADDING = 1.1
 """Of samples of like length that share an attention call (model/packed.py): mean over rows as in LLaVA-Instruct."""
 ROOM = 0.9
@@ -52,10 +52,9 @@ class Setup:
 
 @dataclass(frozen=True)
 class RowLoad:
-    """A packed row: its tokens, the length of its samples, supervised tokens, images."""
+    """A packed row: its tokens, how many are supervised, its images."""
 
     tokens: float
-    sample: float
     supervised: float
     images: float
 
@@ -138,7 +137,7 @@ def memory_of(language: LanguageShape, vision: Tower, setup: Setup, row: RowLoad
         moments=0.0 if setup.offload_optimizer else 8 * held,
         buffers=(held + setup.bucket) * setup.bytes if setup.zero == 3 else 0.0,
         activations=max(kept, tower),
-        logits=12.0 * row.supervised * language.vocabulary,
+        logits=_logits(language, setup, row),
         gradients=max(_backward(setup, parts), _stepping(setup, held)),
     )
 
@@ -153,24 +152,41 @@ def _weights(total: float, setup: Setup) -> float:
 
 
 def _kept(language: LanguageShape, setup: Setup, row: RowLoad) -> float:
-    """Bytes that autograd keeps of a row, as the layers of transformers' Llama and model/packed.py keep them."""
+    """Bytes that autograd keeps of a row: of model/pieces.py and attention.py on CPU, else of transformers' Llama.
+
+    A linear layer keeps its input where its own weights train.
+    """
     hidden, size = language.hidden, setup.bytes
-    # Norms compute in fp32; a linear layer keeps its input where its own weights train.
-    norms = 2 * 4 * hidden + (2 * 2 * size * hidden if setup.language_trains else 0)
-    gates = (4 if setup.language_trains else 3) * size * language.intermediate
-    output = size * hidden if setup.language_trains else 0
-    layer = norms + gates + output + _attention(language, setup, row)
-    edges = 3 * 4 * hidden  # embeddings, the last norm, and the positions that are supervised
-    return row.tokens * (language.layers * layer + edges)
+    of_layer = _kept_on_cpu if setup.on_cpu else _kept_on_gpu
+    inputs = (3 * hidden + language.intermediate) * size if setup.language_trains else 0
+    layer = of_layer(language, setup) + inputs
+    edges = (3 * hidden * row.tokens + 2 * hidden * row.supervised) * size
+    return row.tokens * language.layers * layer + edges
 
 
-def _attention(language: LanguageShape, setup: Setup, row: RowLoad) -> float:
-    """Bytes a token and layer that attention keeps: queries, keys and values, and scores or outputs."""
+def _kept_on_cpu(language: LanguageShape, setup: Setup) -> float:
+    """Bytes a token and layer: inputs of both norms, gate and up, and queries, keys and values by groups of samples."""
+    norms = 2 * (language.hidden * setup.bytes + 4)
+    gates = 2 * setup.bytes * language.intermediate
+    return norms + gates + PADDING * (1 + 2 * language.key_value_share) * setup.bytes * language.hidden
+
+
+def _kept_on_gpu(language: LanguageShape, setup: Setup) -> float:
+    """Bytes a token and layer: norms in fp32, gate, its activation and up, and what fused attention keeps."""
     hidden, size = language.hidden, setup.bytes
-    if setup.on_cpu and row.sample <= EXPLICIT_BELOW:
-        return PADDING * (3 * size * hidden + size * language.heads * row.sample)
+    norms = 2 * 4 * hidden + (size * hidden if setup.language_trains else 0)
+    gates = 3 * size * language.intermediate
     shared = 2 * language.key_value_share
-    return PADDING * ((2 + shared) * size * hidden + 4 * language.heads)
+    return norms + gates + PADDING * ((2 + shared) * size * hidden + 4 * language.heads)
+
+
+def _logits(language: LanguageShape, setup: Setup, row: RowLoad) -> float:
+    """Bytes of the loss (model/loss.py): a part's scores, or the head's gradient, twice while it is scaled."""
+    # Scores as the head gives them, in fp32 before their logarithm is taken (fused on a GPU), and after.
+    scores = setup.bytes + 4 + (4 if setup.on_cpu and setup.bytes != 4 else 0)
+    part = min(row.supervised, CHUNK) * language.vocabulary * scores
+    head = language.vocabulary * language.hidden * setup.bytes if setup.language_trains else 0.0
+    return max(part + (head if row.supervised > CHUNK else 0.0), 2 * head)
 
 
 def _backward(setup: Setup, parts: int) -> float:
@@ -203,4 +219,4 @@ def row_budget(language: LanguageShape, vision: Tower, setup: Setup, load: RowLo
 def row_of(sample: RowLoad, tokens: int) -> RowLoad:
     """A row of so many tokens, filled with mean samples."""
     share = tokens / sample.tokens
-    return RowLoad(tokens, sample.sample, share * sample.supervised, share * sample.images)
+    return RowLoad(tokens, share * sample.supervised, share * sample.images)

@@ -79,7 +79,7 @@ def estimated(
 ) -> Choice:
     """The budget for a device of so many bytes. Raises TrainingError where not even the smallest row fits."""
     length = float(survey.lengths.mean())
-    sample = RowLoad(length, length, float(survey.supervised.mean()), images)
+    sample = RowLoad(length, float(survey.supervised.mean()), images)
     found = row_budget(language, vision, setup, sample, device)
     if found is None:
         raise TrainingError(

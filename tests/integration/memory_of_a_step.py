@@ -7,6 +7,7 @@ compiled code and what the C library keeps for later: more than a small model ta
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -113,7 +114,7 @@ def estimate(case: Case) -> Memory:
     )
     samples, tokens = len(case.lengths), sum(case.lengths)
     supervised = sum((length - shape.features) // 2 for length in case.lengths)
-    return memory_of(language, vision, setup, RowLoad(tokens, tokens / samples, supervised, samples))
+    return memory_of(language, vision, setup, RowLoad(tokens, supervised, samples))
 
 
 def measure(case: Case) -> dict[str, int]:
@@ -123,6 +124,8 @@ def measure(case: Case) -> dict[str, int]:
     from tasks.train.engine import Engine, deepspeed_settings
 
     shape = SHAPES[case.shape]
+    # What an earlier case left would be counted as given back by this one.
+    gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         llava = llava_of(shape)
         freeze_for(llava, Stage(case.stage))

@@ -18,7 +18,7 @@ MIXED = (200, 180, 150, 100)
 CASES = [
     *(Case(shape, stage, precision, 2, MIXED)
       for shape in ("micro", "tiny") for stage in ("align", "instruct") for precision in ("bf16", "fp32")),
-    # What the activations are next to nothing beside, and one whose attention keeps no scores.
+    # Beside which activations are next to nothing, and one whose attention runs over many blocks.
     Case("tiny", "instruct", "bf16", 2, (20,)),
     Case("tiny", "instruct", "bf16", 2, (1000,)),
     Case("tiny", "instruct", "bf16", 2, MIXED, rows=2),

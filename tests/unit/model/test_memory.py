@@ -11,7 +11,7 @@ from model.memory import ROOM, Memory, RowLoad, Setup, memory_of, projector_para
 
 LANGUAGE, TOWER = LANGUAGES["vicuna-7b"], TOWERS["clip-vit-large-patch14-336"]
 LOAD = official_load("instruct", TOWER)
-SAMPLE = RowLoad(LOAD.tokens, LOAD.tokens, LOAD.supervised, LOAD.images)
+SAMPLE = RowLoad(LOAD.tokens, LOAD.supervised, LOAD.images)
 
 
 def setup(zero: int = 3, ranks: int = 8, **deepspeed: object) -> Setup:
