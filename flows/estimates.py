@@ -21,6 +21,7 @@ from configs.schema import (
 from flows.generation_estimate import CHARACTERS_A_TOKEN, Work, cost_of, generation_of
 from flows.memory_estimate import memory_work
 from model.flops import device_hours, official_load, shapes_of
+from model.shapes import adapter_shape
 from tasks.artifacts import Artifact
 
 IMAGE_TOKENS = 576
@@ -144,7 +145,8 @@ def hours_of(stage: str, experiment: Experiment, samples: int | None, tokens: fl
         return {}
     load = official_load(stage, shapes[1])
     load = load if tokens is None else replace(load, tokens=tokens)
-    return {"A100-hours, roughly": round(device_hours(stage, samples, load, *shapes))}
+    adapters = adapter_shape(experiment.train.lora, stage)
+    return {"A100-hours, roughly": round(device_hours(stage, samples, load, *shapes, adapters))}
 
 
 def looked_at(stage: str, experiment: Experiment, shards: Path, base: Path) -> Work:

@@ -11,8 +11,8 @@ from configs.load import deepspeed_file
 from configs.schema import BaseConfig, Experiment, FolderModel, MicroLanguage, MicroVision, PackagedEfficientNet
 from flows.generation_estimate import Work
 from model.flops import LANGUAGES, TOWERS, LanguageShape, Tower, VisionShape, official_load
-from model.memory import GB, ROOM, RowLoad, memory_of, projector_parameters, row_budget, row_of, setup_of
-from model.shapes import EFFICIENTNET_LITE0, language_shape, vision_shape
+from model.memory import GB, ROOM, RowLoad, memory_of, row_budget, row_of, setup_of, trained_parameters
+from model.shapes import EFFICIENTNET_LITE0, adapter_shape, language_shape, vision_shape
 
 CONFIG = "config.json"
 Shape = TypeVar("Shape")
@@ -31,12 +31,12 @@ def memory_work(
     if language is None or vision is None:
         return {}
     sample = sample_of(stage, vision, tokens, supervised)
-    trains = stage != "align"
+    trains, adapters = stage != "align", adapter_shape(train.lora, stage)
     setup = setup_of(
         json.loads(deepspeed_file(train.deepspeed).read_text(encoding="utf-8")),
         precision=train.precision, ranks=train.workers, language_trains=trains,
-        trained=projector_parameters(language, vision) + (language.parameters if trains else 0),
-        on_cpu=not train.gpus_per_worker,
+        trained=trained_parameters(language, vision, language_trains=trains, adapters=adapters),
+        on_cpu=not train.gpus_per_worker, adapters=adapters,
     )
     config = train.stages.align if stage == "align" else train.stages.instruct
     budget = config.row_tokens

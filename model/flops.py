@@ -32,10 +32,39 @@ class LanguageShape:
         return self.layers * (attention + 3 * self.hidden * self.intermediate)
 
     @property
+    def linears(self) -> dict[str, tuple[float, float]]:
+        """Inputs and outputs of a layer's matrices, by their names in transformers."""
+        hidden, inner, shared = self.hidden, self.intermediate, self.key_value_share * self.hidden
+        return {
+            "q_proj": (hidden, hidden), "k_proj": (hidden, shared), "v_proj": (hidden, shared),
+            "o_proj": (hidden, hidden), "gate_proj": (hidden, inner), "up_proj": (hidden, inner),
+            "down_proj": (inner, hidden),
+        }
+
+    @property
     def parameters(self) -> float:
         """All of them: embeddings, head and norms, too."""
         words = self.vocabulary * self.hidden * (1 if self.tied else 2)
         return self.weights + words + (2 * self.layers + 1) * self.hidden
+
+
+@dataclass(frozen=True)
+class AdapterShape:
+    """Low-rank adapters of a language model's layers, whose own weights are frozen beside them (LoRA)."""
+
+    rank: int
+    targets: frozenset[str] | None = None
+    """Names of linear layers; None for all of them."""
+    dropout: bool = False
+
+    def linears(self, language: LanguageShape) -> dict[str, tuple[float, float]]:
+        """Inputs and outputs of the layers that have adapters, by name."""
+        own = language.linears
+        return {name: sizes for name, sizes in own.items() if self.targets is None or name in self.targets}
+
+    def parameters(self, language: LanguageShape) -> float:
+        """Of all layers."""
+        return language.layers * self.rank * sum(sum(sizes) for sizes in self.linears(language).values())
 
 
 @dataclass(frozen=True)
@@ -114,24 +143,31 @@ OFFICIAL_TEXT = {"align": (30.0, 20.0, 1.0), "instruct": (250.0, 120.0, 0.94)}
 """Text tokens, supervised ones of them, and images of a mean official sample; rough, for when no shards are there."""
 
 
-def flops_of(load: Load, language: LanguageShape, vision: Tower, *, language_trains: bool) -> float:
+def flops_of(
+    load: Load, language: LanguageShape, vision: Tower, *, language_trains: bool, adapters: AdapterShape | None = None
+) -> float:
     """Operations that a mean sample costs in training. The tower is frozen: forward alone."""
-    return row_flops([load.tokens], load.supervised, load.images, language, vision, language_trains=language_trains)
+    return row_flops(
+        [load.tokens], load.supervised, load.images, language, vision, language_trains=language_trains,
+        adapters=adapters,
+    )
 
 
 def row_flops(
     lengths: Sequence[float], supervised: float, images: float, language: LanguageShape, vision: Tower | None, *,
-    language_trains: bool,
+    language_trains: bool, adapters: AdapterShape | None = None,
 ) -> float:
     """Operations that samples of these lengths cost in training, attention inside each of them.
 
-    A tower of unknown shape (None) counts nothing.
+    A tower of unknown shape (None) counts nothing. With adapters the language model itself is frozen, whatever
+    `language_trains` says.
     """
-    passes = 3.0 if language_trains else 2.0
+    passes = 3.0 if language_trains and adapters is None else 2.0
+    beside = 3.0 * 2 * adapters.parameters(language) * sum(lengths) if adapters else 0.0
     layers = 2 * language.weights * sum(lengths)
     attention = 2 * language.layers * language.hidden * sum(length**2 for length in lengths)
     head = 2 * language.hidden * language.vocabulary * supervised
-    return passes * (layers + attention + head) + (vision.operations * images if vision else 0.0)
+    return passes * (layers + attention + head) + beside + (vision.operations * images if vision else 0.0)
 
 
 def official_load(stage: str, vision: Tower) -> Load:
@@ -140,9 +176,11 @@ def official_load(stage: str, vision: Tower) -> Load:
     return Load(text + vision.features * images, supervised, images)
 
 
-def device_hours(stage: str, samples: float, load: Load, language: LanguageShape, vision: Tower) -> float:
-    """Hours of one A100 for so many samples, at the utilisation of the published runs."""
-    work = samples * flops_of(load, language, vision, language_trains=stage != "align")
+def device_hours(
+    stage: str, samples: float, load: Load, language: LanguageShape, vision: Tower, adapters: AdapterShape | None = None
+) -> float:
+    """Hours of one A100 for so many samples, at the utilisation of the published runs (none of which had adapters)."""
+    work = samples * flops_of(load, language, vision, language_trains=stage != "align", adapters=adapters)
     utilisation = PUBLISHED_MFU[stage, 576 if vision.features >= 576 else 256]
     return work / (A100_FLOPS * utilisation * 3600)
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from model.flops import LanguageShape, Tower
+from model.flops import AdapterShape, LanguageShape, Tower
 
 GB = 1e9
 REDUCE_BUCKET = 500_000_000
@@ -40,8 +40,10 @@ class Setup:
     zero: int
     ranks: int
     language_trains: bool
+    """Its own weights: not where it has adapters."""
     trained: float
     """Parameters that train."""
+    adapters: AdapterShape | None = None
     bucket: float = REDUCE_BUCKET
     overlap: bool = False
     live: float = LIVE_PARAMETERS
@@ -94,9 +96,10 @@ class Memory:
 
 
 def setup_of(
-    deepspeed: Mapping[str, Any], *, precision: str, ranks: int, language_trains: bool, trained: float, on_cpu: bool
+    deepspeed: Mapping[str, Any], *, precision: str, ranks: int, language_trains: bool, trained: float, on_cpu: bool,
+    adapters: AdapterShape | None = None,
 ) -> Setup:
-    """The setup of a stage, from the file that DeepSpeed is given."""
+    """The setup of a stage, from the file that DeepSpeed is given. `trained` parameters: those of adapters, too."""
     zero: Mapping[str, Any] = deepspeed.get("zero_optimization", {})
     stage = int(zero.get("stage", 0))
 
@@ -107,8 +110,9 @@ def setup_of(
         bytes=2 if precision == "bf16" else 4,
         zero=stage,
         ranks=ranks,
-        language_trains=language_trains,
+        language_trains=language_trains and adapters is None,
         trained=trained,
+        adapters=adapters,
         bucket=min(float(zero.get("reduce_bucket_size", REDUCE_BUCKET)), trained),
         overlap=bool(zero.get("overlap_comm", stage == 3)),
         live=float(zero.get("stage3_max_live_parameters", LIVE_PARAMETERS)),
@@ -116,6 +120,14 @@ def setup_of(
         offload_parameters=offloaded("offload_param"),
         on_cpu=on_cpu,
     )
+
+
+def trained_parameters(
+    language: LanguageShape, vision: Tower, *, language_trains: bool, adapters: AdapterShape | None = None
+) -> float:
+    """What a stage trains: the projector, and the language model or its adapters."""
+    own = language.parameters if adapters is None else adapters.parameters(language)
+    return projector_parameters(language, vision) + (own if language_trains else 0.0)
 
 
 def projector_parameters(language: LanguageShape, vision: Tower) -> float:
@@ -126,6 +138,7 @@ def projector_parameters(language: LanguageShape, vision: Tower) -> float:
 def memory_of(language: LanguageShape, vision: Tower, setup: Setup, row: RowLoad) -> Memory:
     """What a stage takes on one device with rows of that kind."""
     total = language.parameters + vision.parameters + projector_parameters(language, vision)
+    total += setup.adapters.parameters(language) if setup.adapters else 0.0
     parts = setup.ranks if setup.zero else 1
     held = setup.trained / parts
     tower = row.images * vision.states * setup.bytes
@@ -158,10 +171,26 @@ def _kept(language: LanguageShape, setup: Setup, row: RowLoad) -> float:
     """
     hidden, size = language.hidden, setup.bytes
     of_layer = _kept_on_cpu if setup.on_cpu else _kept_on_gpu
-    inputs = (3 * hidden + language.intermediate) * size if setup.language_trains else 0
-    layer = of_layer(language, setup) + inputs
+    layer = of_layer(language, setup) + _inputs(language, setup)
     edges = (3 * hidden * row.tokens + 2 * hidden * row.supervised) * size
     return row.tokens * language.layers * layer + edges
+
+
+def _inputs(language: LanguageShape, setup: Setup) -> float:
+    """Bytes a token and layer of what linear layers keep to train by: their inputs, once where they share one.
+
+    An adapter with dropout keeps an input of its own, and which numbers of it were dropped; and what is between its
+    factors.
+    """
+    shared = (3 * language.hidden + language.intermediate) * setup.bytes
+    if setup.adapters is None:
+        return shared if setup.language_trains else 0.0
+    linears = setup.adapters.linears(language)
+    between = len(linears) * setup.adapters.rank * setup.bytes
+    if not setup.adapters.dropout:
+        return shared + between
+    dropped = setup.bytes if setup.on_cpu else 1  # torch's fused dropout keeps a byte, its plain one the factors
+    return sum(given for given, _ in linears.values()) * (setup.bytes + dropped) + between
 
 
 def _kept_on_cpu(language: LanguageShape, setup: Setup) -> float:

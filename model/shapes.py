@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from model.flops import ConvolutionalShape, LanguageShape, Tower, VisionShape
+from configs.schema import LoraConfig
+from model.flops import AdapterShape, ConvolutionalShape, LanguageShape, Tower, VisionShape
 
 EFFICIENTNET_LITE0 = ConvolutionalShape(1280, 49, 2 * 407e6, 3.4e6, 2.5e6)
 """Operations as its authors give them (407 million multiply-adds, tensorflow/tpu, efficientnet/lite); parameters
@@ -42,3 +43,11 @@ def vision_shape(config: Mapping[str, Any], pixels: int | None = None) -> Tower 
         features=(side // patch) ** 2,
         patch=patch,
     )
+
+
+def adapter_shape(lora: LoraConfig | None, stage: str) -> AdapterShape | None:
+    """The adapters that a stage (align, instruct, task) trains; None where it trains without."""
+    if lora is None or stage not in lora.stages:
+        return None
+    targets = None if lora.targets == "all-linear" else frozenset(lora.targets)
+    return AdapterShape(lora.r, targets, dropout=lora.dropout > 0)

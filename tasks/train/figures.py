@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from model.flops import LanguageShape, Tower, row_flops
+from model.flops import AdapterShape, LanguageShape, Tower, row_flops
 from model.memory import GB
 from model.packed import Row
 from model.shapes import language_shape, vision_shape
@@ -28,6 +28,7 @@ class Utilisation:
     language: LanguageShape
     vision: Tower | None
     language_trains: bool
+    adapters: AdapterShape | None
     ceiling: float
     """Operations a second of a matrix product at the model's shapes, on this rank while the others do the same."""
 
@@ -35,16 +36,21 @@ class Utilisation:
         """Of a step whose samples have these lengths. Images of a tower of unknown shape are not counted."""
         supervised = sum(row.predict.numel() for row in rows)
         images = sum(row.pixel_values.shape[0] for row in rows if row.real_images)
-        work = row_flops(lengths, supervised, images, self.language, self.vision, language_trains=self.language_trains)
+        work = row_flops(
+            lengths, supervised, images, self.language, self.vision, language_trains=self.language_trains,
+            adapters=self.adapters,
+        )
         return work / (max(seconds, 1e-9) * self.ceiling)
 
 
-def utilisation_of(config: Any, device: torch.device, dtype: torch.dtype, *, language_trains: bool) -> Utilisation:
+def utilisation_of(
+    config: Any, device: torch.device, dtype: torch.dtype, *, language_trains: bool, adapters: AdapterShape | None
+) -> Utilisation:
     """Measure the ceiling for a `LlavaConfig`; takes about half a second."""
     language = language_shape(config.text_config.to_dict())
     vision = vision_shape(config.vision_config.to_dict())
     ceiling = matmul_ceiling(language.hidden, language.intermediate, device, dtype)
-    return Utilisation(language, vision, language_trains, ceiling)
+    return Utilisation(language, vision, language_trains, adapters, ceiling)
 
 
 def matmul_ceiling(hidden: int, intermediate: int, device: torch.device, dtype: torch.dtype) -> float:

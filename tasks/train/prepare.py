@@ -11,10 +11,10 @@ from typing import Any
 from configs.load import deepspeed_file
 from configs.schema import Experiment
 from model.build import Assembled, assemble, load
-from model.memory import setup_of
+from model.memory import setup_of, trained_parameters
 from model.own_template import template_for
-from model.shapes import language_shape, vision_shape
-from model.stages import PLANS, Stage, freeze_for
+from model.shapes import adapter_shape, language_shape, vision_shape
+from model.stages import PLANS, Stage
 from tasks.errors import TrainingError
 from tasks.progress import Progress
 from tasks.train.job import Job, stage_config
@@ -110,11 +110,11 @@ def _choose_rows(
             "row_tokens: auto needs to know the memory of a worker's device and the shape of the vision tower; set "
             "train.device_memory, or row_tokens to a number"
         )
-    freeze_for(assembled.llava, job.stage)
-    trained = sum(part.numel() for part in assembled.llava.parameters() if part.requires_grad)
+    trains, adapters = job.stage is not Stage.ALIGN, adapter_shape(train.lora, job.stage.value)
     setup = setup_of(
-        job.deepspeed, precision=train.precision, ranks=train.workers, language_trains=job.stage is not Stage.ALIGN,
-        trained=trained, on_cpu=not train.gpus_per_worker,
+        job.deepspeed, precision=train.precision, ranks=train.workers, language_trains=trains,
+        trained=trained_parameters(language, vision, language_trains=trains, adapters=adapters),
+        on_cpu=not train.gpus_per_worker, adapters=adapters,
     )
     images = min(1.0, float(survey.lengths.mean()) / assembled.image_tokens)
     choices = first_choice(job.rows, estimated(language, vision, setup, survey, images, device), given=False)

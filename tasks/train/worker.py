@@ -54,6 +54,7 @@ class _Loop:
         from model.lora import Adapter, adapt
         from model.own_template import template_for
         from model.packed import PackedLlava
+        from model.shapes import adapter_shape
         from model.stages import Stage, freeze_for
         from tasks.train.engine import Engine, deepspeed_settings
         from tasks.train.figures import utilisation_of
@@ -93,7 +94,7 @@ class _Loop:
         number = torch.bfloat16 if train.precision == "bf16" else torch.float32
         self.utilisation = utilisation_of(
             self.assembled.llava.config, self.engine.deepspeed.device, number,
-            language_trains=job.stage is not Stage.ALIGN,
+            language_trains=job.stage is not Stage.ALIGN, adapters=adapter_shape(train.lora, job.stage.value),
         )
         self.row_tokens = choices_of(job.rows)[-1].row_tokens
         survey = Survey.load(job.survey)

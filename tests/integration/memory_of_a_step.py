@@ -17,13 +17,15 @@ import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from configs.schema import StageConfig
-from model.flops import LanguageShape, VisionShape
-from model.memory import Memory, RowLoad, memory_of, projector_parameters, setup_of
+from model.flops import AdapterShape, LanguageShape, VisionShape
+from model.lora import Adapter, adapt
+from model.memory import Memory, RowLoad, memory_of, setup_of, trained_parameters
 from model.packed import PackedLlava, Row, collate
 from model.stages import Stage, freeze_for
 from model.tokenize import IGNORE, Encoded
 
 IMAGE_ID = 3
+ADAPTER = Adapter(r=16, alpha=32.0, dropout=0.05, targets="all-linear")
 MARK = 12_345_678
 """Bytes that nothing else allocates."""
 
@@ -68,6 +70,7 @@ class Case:
     zero: int
     lengths: tuple[int, ...]
     rows: int = 1
+    lora: bool = False
 
 
 def llava_of(shape: Shape) -> LlavaForConditionalGeneration:
@@ -108,9 +111,11 @@ def estimate(case: Case) -> Memory:
         shape.heads, shape.tied,
     )
     vision = VisionShape(shape.vision_hidden, 4 * shape.vision_hidden, shape.vision_layers, shape.features, shape.patch)
+    adapters = AdapterShape(ADAPTER.r, dropout=ADAPTER.dropout > 0) if case.lora else None
     setup = setup_of(
         {"zero_optimization": {"stage": case.zero}}, precision=case.precision, ranks=1, language_trains=trains,
-        trained=projector_parameters(language, vision) + (language.parameters if trains else 0), on_cpu=True,
+        trained=trained_parameters(language, vision, language_trains=trains, adapters=adapters), on_cpu=True,
+        adapters=adapters,
     )
     samples, tokens = len(case.lengths), sum(case.lengths)
     supervised = sum((length - shape.features) // 2 for length in case.lengths)
@@ -129,6 +134,8 @@ def measure(case: Case) -> dict[str, int]:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         llava = llava_of(shape)
         freeze_for(llava, Stage(case.stage))
+        if case.lora:
+            adapt(llava, ADAPTER, 0)
         config = StageConfig(batch=1, lr=1e-3)
         zero = {"zero_optimization": {"stage": case.zero}, "zero_allow_untested_optimizer": True}
         engine = Engine(PackedLlava(llava), config, 10, deepspeed_settings(zero, config, case.precision, 1))

@@ -24,6 +24,7 @@ CASES = [
     Case("tiny", "instruct", "bf16", 2, MIXED, rows=2),
     Case("tiny", "instruct", "bf16", 1, (20,)),
     Case("tiny", "instruct", "bf16", 3, (20,)),
+    Case("tiny", "instruct", "bf16", 2, MIXED, lora=True),
 ]
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.flops import LANGUAGES, TOWERS, device_hours, flops_of, official_load, row_flops, shapes_of
+from model.flops import LANGUAGES, TOWERS, AdapterShape, device_hours, flops_of, official_load, row_flops, shapes_of
 
 TOWER = TOWERS["clip-vit-large-patch14-336"]
 SAMPLES = {"align": 558_128, "instruct": 665_298}
@@ -49,6 +49,15 @@ def test_training_the_language_model_costs_half_as_much_again_as_the_projector_a
     trained = flops_of(load, language, TOWER, language_trains=True) - vision
     frozen = flops_of(load, language, TOWER, language_trains=False) - vision
     assert trained == pytest.approx(1.5 * frozen)
+
+
+def test_adapters_leave_out_the_gradients_of_frozen_weights_and_add_their_own_products() -> None:
+    load, language = official_load("instruct", TOWER), LANGUAGES["vicuna-7b"]
+    adapters = AdapterShape(128)
+    frozen = flops_of(load, language, TOWER, language_trains=False)
+    adapted = flops_of(load, language, TOWER, language_trains=True, adapters=adapters)
+    assert adapted - frozen == pytest.approx(6 * adapters.parameters(language) * load.tokens)
+    assert adapted < flops_of(load, language, TOWER, language_trains=True)
 
 
 def test_shapes_are_known_by_the_folder_s_name() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,10 +9,12 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration
 
+from configs.schema import LoraConfig
 from model.build import Assembled, assemble
 from model.errors import ModelError
 from model.lora import Adapter, adapt, merged, save_adapter, unwrap
 from model.packed import PackedLlava, Row, collate
+from model.shapes import adapter_shape, language_shape
 from model.stages import LANGUAGE, PROJECTOR, Stage, freeze_for, part_of
 from model.templates import template_named
 from model.tokenize import IGNORE, Encoded
@@ -34,6 +37,17 @@ def adapted(base: Path, adapter: Adapter = ADAPTER) -> Assembled:
     freeze_for(assembled.llava, Stage.INSTRUCT)
     adapt(assembled.llava, adapter, 0)
     return assembled
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "down_proj")])
+def test_the_estimate_counts_the_adapters_that_peft_makes(base: Path, targets: str | tuple[str, ...]) -> None:
+    assembled = adapted(base, Adapter(r=4, alpha=8.0, dropout=0.0, targets=targets))  # type: ignore[arg-type]
+    made = sum(value.numel() for name, value in assembled.llava.named_parameters() if "lora_" in name)
+    shape = adapter_shape(LoraConfig(r=4, targets=targets), "instruct")
+    assert shape is not None
+    config: Any = assembled.llava.config
+    assert shape.parameters(language_shape(config.text_config.to_dict())) == made
+    assert adapter_shape(LoraConfig(stages=("task",)), "instruct") is None
 
 
 def row(assembled: Assembled) -> Row:

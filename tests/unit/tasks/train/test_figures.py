@@ -18,7 +18,7 @@ IMAGE = torch.zeros(3, 32, 32)
 @pytest.mark.parametrize("images", [0, 1])
 def test_utilisation_is_the_work_of_real_samples_over_what_the_device_could_do(images: int) -> None:
     row = collate([SAMPLE], [IMAGE] * images, IMAGE, 0)
-    used = Utilisation(LANGUAGE, TOWER, language_trains=True, ceiling=1e9)
+    used = Utilisation(LANGUAGE, TOWER, language_trains=True, adapters=None, ceiling=1e9)
     # A dummy image is no work.
     work = row_flops([4], 2, images, LANGUAGE, TOWER, language_trains=True)
     assert used.share([4], [row], 0.5) == pytest.approx(work / 0.5e9)
@@ -27,7 +27,9 @@ def test_utilisation_is_the_work_of_real_samples_over_what_the_device_could_do(i
 def test_a_tower_of_unknown_shape_counts_nothing() -> None:
     row = collate([SAMPLE], [IMAGE], IMAGE, 0)
     text = collate([SAMPLE], [], IMAGE, 0)
-    unknown, known = (Utilisation(LANGUAGE, tower, language_trains=True, ceiling=1e9) for tower in (None, TOWER))
+    unknown, known = (
+        Utilisation(LANGUAGE, tower, language_trains=True, adapters=None, ceiling=1e9) for tower in (None, TOWER)
+    )
     assert unknown.share([4], [row], 1.0) == known.share([4], [text], 1.0)
 
 
