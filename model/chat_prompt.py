@@ -136,10 +136,15 @@ class ChatPrompt:
         return True
 
     def _plain_markers(self) -> list[str]:
-        """Role markers of the template that are plain text."""
+        """Role markers of the template that are plain text: the lines of what it writes between words.
+
+        A line by itself, as a marker stands behind an end mark or the words of the system too. Those without a letter
+        are left to people, who write headings with them.
+        """
         text = self._shape((("user", 0), ("assistant", 0), ("user", 0)))
         cut = "|".join([MARK.pattern.replace("(", "(?:"), *map(re.escape, self._special)])
-        return sorted({part.strip() for part in re.split(cut, text) if len(part.strip()) > 1}, key=len, reverse=True)
+        found = {line.strip() for part in re.split(cut, text) for line in part.splitlines()}
+        return sorted({one for one in found if len(one) > 1 and re.search("[^\\W\\d]", one)}, key=len, reverse=True)
 
     def _guarded(self, words: str) -> list[int]:
         """The letters of a person's words. Where they hold a role marker, it is encoded in two parts."""

@@ -109,9 +109,12 @@ class Endpoint:
 
     base: str
     gateway: Gateway
+    clients: list[openai.OpenAI] = field(default_factory=list)
+    """Closed with the gateway: what a test leaves open would warn in another."""
 
     def client(self, key: str = "none") -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.base}/v1", api_key=key, max_retries=0, timeout=PATIENCE)
+        self.clients.append(openai.OpenAI(base_url=f"{self.base}/v1", api_key=key, max_retries=0, timeout=PATIENCE))
+        return self.clients[-1]
 
     def post(self, body: object, **headers: str) -> httpx.Response:
         return httpx.post(f"{self.base}/v1/chat/completions", json=body, headers=headers, timeout=PATIENCE)
@@ -144,7 +147,11 @@ def serving(made: Parts, *, ready: bool = True) -> Iterator[Endpoint]:
         endpoint = Endpoint(base, app.state.gateway)
         if ready:
             until(lambda: endpoint.gateway.champion.ready)
-        yield endpoint
+        try:
+            yield endpoint
+        finally:
+            for client in endpoint.clients:
+                client.close()
 
 
 @contextmanager

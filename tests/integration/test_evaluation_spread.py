@@ -47,9 +47,11 @@ def test_the_answers_are_those_of_one_worker(tmp_path: Path, workers: Workers) -
     assert told == list(range(1, len(asked) + 1))
     texts = [prompt for prompt in asked if prompt.image is None]
     choices = [["yes", "no"]] * len(texts)
-    by_position = dict(spread.likelihoods(texts, choices, 4))
+    by_position, alone = (dict(one.likelihoods(texts, choices, 4)) for one in (spread, open_one()))
     assert sorted(by_position) == list(range(len(texts)))
-    assert all([one.tokens for one in found] == [3, 2] for found in by_position.values())
+    for place, found in by_position.items():
+        assert [one.tokens for one in found] == [one.tokens for one in alone[place]]
+        assert [one.log_probability for one in found] == pytest.approx([one.log_probability for one in alone[place]])
 
 
 def test_a_worker_s_error_is_the_error(tmp_path: Path, workers: Workers) -> None:

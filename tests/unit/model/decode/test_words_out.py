@@ -32,8 +32,15 @@ def shown(text: str, *stop: str) -> list[str]:
 )
 def test_the_pieces_sum_to_the_answer_cut_at_its_first_stop(text: str, stop: list[str]) -> None:
     told = text.lstrip()
-    cut = min((at for one in stop if (at := told.find(one)) >= 0), default=len(told))
-    assert "".join(shown(text, *stop)) == told[:cut].strip()
+    assert "".join(shown(text, *stop)) == told[: cut_of(told, stop)].strip()
+
+
+def cut_of(told: str, stop: list[str]) -> int:
+    """Where the answer ends: at the beginning of the stop text that is whole first, letter by letter."""
+    for end in range(len(told) + 1):
+        if found := [at for one in stop if (at := told[:end].find(one)) >= 0]:
+            return min(found)
+    return len(told)
 
 
 def test_words_are_shown_as_soon_as_they_are_sure() -> None:
