@@ -1,4 +1,4 @@
-"""The loop as a person goes it: run, chat about an image, correct an answer, export, retrain, and the next champion answers.
+"""The loop as a person goes it: run, chat about an image, correct an answer, export, retrain, meet the next champion.
 
 Everything is the real thing (commands, endpoint, page, registry), only small: the models have learned next to nothing.
 """

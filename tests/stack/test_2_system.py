@@ -161,7 +161,7 @@ def test_a_node_killed_in_training_changes_nothing_of_the_weights(system: System
         LLAVAFLOW_STORE=f"s3://llavaflow/{system.model}",
     )
     checkpoints = (root / "work").glob
-    wait_for(lambda: bool(list(checkpoints("instruct-*/ray/checkpoint_*"))) or disturbed.poll() is not None, 900)
+    wait_for(lambda: bool(list(checkpoints("instruct-*/checkpoints/step-*/part-*.json"))) or disturbed.poll() is not None, 900)
     assert disturbed.poll() is None, disturbed.communicate()
     node = psutil.Process(before["ray-node-1"])
     for process in [*node.children(recursive=True), node]:
