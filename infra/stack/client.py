@@ -13,7 +13,7 @@ def client_environment(places: Places, plan: Plan) -> dict[str, str]:
     """Addresses and keys, by the names that llavaflow and the libraries know."""
     return {
         "LLAVAFLOW_ROOT": str((PROJECT / os.environ.get("LLAVAFLOW_ROOT", "runs")).absolute()),
-        "LLAVAFLOW_STORE": f"s3://{BUCKET}/store",
+        "LLAVAFLOW_STORAGE": f"s3://{BUCKET}",
         "LLAVAFLOW_S3_ENDPOINT": plan.url("s3"),
         "LLAVAFLOW_LEDGER_URL": plan.database("ledger", "psycopg"),
         "LLAVAFLOW_MLFLOW_URI": plan.url("mlflow"),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from configs.schema import EvaluateConfig
 from model.errors import ModelError
-from tasks.evaluate.answers import Prompt, answer_all
+from tasks.evaluate.answers import Prompt, Scorer, answer_all
 from tasks.evaluate.spread import SpreadAnswerer, Workers
 from tasks.evaluate.subject import _opened
 from tasks.train.cluster import RaySettings, connect, shut_down
@@ -45,9 +45,11 @@ def test_the_answers_are_those_of_one_worker(tmp_path: Path, workers: Workers) -
     spread = SpreadAnswerer(open_one, workers)
     assert answer_all(spread, asked, 4, told.append) == answer_all(open_one(), asked, 4, lambda done: None)
     assert told == list(range(1, len(asked) + 1))
+    single = open_one()
+    assert isinstance(single, Scorer)
     texts = [prompt for prompt in asked if prompt.image is None]
     choices = [["yes", "no"]] * len(texts)
-    by_position, alone = (dict(one.likelihoods(texts, choices, 4)) for one in (spread, open_one()))
+    by_position, alone = (dict(one.likelihoods(texts, choices, 4)) for one in (spread, single))
     assert sorted(by_position) == list(range(len(texts)))
     for place, found in by_position.items():
         assert [one.tokens for one in found] == [one.tokens for one in alone[place]]

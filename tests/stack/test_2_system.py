@@ -78,12 +78,19 @@ def test_a_schedule_fires_and_a_model_comes_out_of_it(system: System) -> None:
     assert len(nodes) == 2
     told = outcome(system, "scheduled")
     assert told["decision"]["verdict"] == "promote" and told["decision"]["champion_after"] == "1"
-    bucket = s3fs.S3FileSystem(
-        endpoint_url=system.stack.plan.url("s3"), key=system.stack.plan.passwords["s3_access"],
-        secret=system.stack.plan.passwords["s3_secret"],
-    )
-    made = {path.split("/")[2] for path in bucket.find("llavaflow/store")}
+    bucket = bucket_of(system)
+    made = {path.split("/")[2] for path in bucket.find("llavaflow/cache")}
     assert {"ingest", "generate", "shard", "base", "align", "instruct", "evaluate"} <= made
+    assert bucket.find(f"llavaflow/runs/{told['run']}"), "the run's folder is kept"
+
+
+def bucket_of(system: System) -> Any:
+    """The S3 of the stack, as it is now: nothing listed is kept."""
+    plan = system.stack.plan
+    return s3fs.S3FileSystem(
+        endpoint_url=plan.url("s3"), key=plan.passwords["s3_access"], secret=plan.passwords["s3_secret"],
+        use_listings_cache=False,
+    )
 
 
 def test_the_model_is_made_again_bit_for_bit(system: System) -> None:
@@ -158,10 +165,14 @@ def test_a_node_killed_in_training_changes_nothing_of_the_weights(system: System
     root = system.stack.root.parent / "disturbed"
     disturbed = start_command(
         system.stack, "instruct", "shapes", "--json", *sets, LLAVAFLOW_ROOT=str(root),
-        LLAVAFLOW_STORE=f"s3://llavaflow/{system.model}",
+        LLAVAFLOW_STORAGE=f"s3://llavaflow/{system.model}",
     )
-    checkpoints = (root / "work").glob
-    wait_for(lambda: bool(list(checkpoints("instruct-*/checkpoints/step-*/part-*.json"))) or disturbed.poll() is not None, 900)
+
+    def kept() -> bool:
+        found = bucket_of(system).find(f"llavaflow/{system.model}/work")
+        return any("/instruct-" in path and "/part-" in path for path in found)
+
+    wait_for(lambda: disturbed.poll() is not None or kept(), 900)
     assert disturbed.poll() is None, disturbed.communicate()
     node = psutil.Process(before["ray-node-1"])
     for process in [*node.children(recursive=True), node]:
@@ -244,10 +255,7 @@ def test_no_secret_is_in_a_log_an_artifact_or_a_database(system: System) -> None
             if file.is_file() and not file.is_symlink():
                 seen += 1
                 assert not in_bytes(secrets, file.read_bytes()), file
-    bucket = s3fs.S3FileSystem(
-        endpoint_url=stack.plan.url("s3"), key=stack.plan.passwords["s3_access"],
-        secret=stack.plan.passwords["s3_secret"],
-    )
+    bucket = bucket_of(system)
     for path in bucket.find("llavaflow"):
         seen += 1
         assert not in_bytes(secrets, bucket.cat_file(path)), path
