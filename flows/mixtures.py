@@ -7,8 +7,11 @@ from typing import Any
 
 from configs.schema import MixtureSource, StageConfig
 from configs.settings import Settings
-from tasks.artifacts import ShardSet
+from flows.places import shard_cache_of
+from tasks.artifacts import Artifact, ShardSet
 from tasks.errors import ArtifactError
+from tasks.remote_spans import readable
+from tasks.spans import Spans
 from tasks.storage import Manifest, Store
 from tasks.train.mixture import counts_of
 
@@ -76,10 +79,15 @@ def _descriptor(name: str, store: Store, stage: str, manifest: Manifest) -> Shar
     return store.descriptor(ShardSet, stage, manifest)
 
 
-def fetched(shards: ShardSet, settings: Settings) -> Path:
-    """A local folder with a shard set's files, each as its manifest says. Raises ArtifactError if one is not."""
+def reached(shards: Artifact, settings: Settings) -> Path | Spans:
+    """A shard set of another run: its folder, each file as its manifest says, or what reads it where it lies.
+
+    That compares what it reads with the manifest's digests. Raises ArtifactError where it is not as it was made.
+    """
     root, stage, key = shards.uri.rsplit("/", 2)
     store = _store(root, settings)
+    if store.remote:
+        return readable(store, shards, shard_cache_of(settings))
     manifest = store.manifest(stage, key)
     faults = [f"{shards.uri} is gone"] if manifest is None else store.verify(stage, manifest)
     if faults:

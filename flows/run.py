@@ -30,15 +30,15 @@ from flows.desk import desk_of
 from flows.environment import prepare_environment
 from flows.keeping import Keeping
 from flows.logs import written_to
-from flows.mixtures import fetched
+from flows.mixtures import reached
 from flows.outcome import Ending, Outcome, StageRecord, record_of
-from flows.places import checkpoints_of, ledger_of, storage_options, store_of
+from flows.places import checkpoints_of, ledger_of, shard_cache_of, storage_options, store_of
 from flows.progress_display import Display, Lines, Nowhere
 from flows.shown import ShownProgress, ShownStep
 from flows.specs import Specs
 from flows.submissions import submission_of
 from flows.tracked import Tracked
-from tasks.artifacts import Artifact, Descriptor, ShardSet, digest_of
+from tasks.artifacts import Artifact, Descriptor, digest_of
 from tasks.chat.client import Role, make_client
 from tasks.chat.silent import SilentClient
 from tasks.code import CodeState, code_state
@@ -47,8 +47,10 @@ from tasks.making import make, running, sweep
 from tasks.progress import Progress, Silent
 from tasks.register.desk import Desk
 from tasks.register.registry import MlflowRegistry
+from tasks.remote_spans import readable
 from tasks.report.data_review import REVIEW
 from tasks.sinks import Sink
+from tasks.spans import Spans
 from tasks.stages import Build, Built, StageSpec
 from tasks.train.cluster import RaySettings, connect, shut_down, warm_up
 from tasks.train.submission import Submission
@@ -182,10 +184,14 @@ class Run:
             )
 
     def local(self, artifact: Artifact) -> Path:
-        """See `StageRun`. What no stage of this run has looked at is verified first, wherever it lies."""
-        if isinstance(artifact, ShardSet) and all(record.uri != artifact.uri for record in self.records.values()):
-            return fetched(artifact, self.settings)
+        """See `StageRun`."""
         return self.store.local(artifact)
+
+    def spans(self, shards: Artifact) -> Path | Spans:
+        """See `StageRun`. What no stage of this run has looked at is verified first, or as it is read."""
+        if all(record.uri != shards.uri for record in self.records.values()):
+            return reached(shards, self.settings)
+        return readable(self.store, shards, shard_cache_of(self.settings))
 
     def connect_cluster(self) -> None:
         """See `StageRun`."""

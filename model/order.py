@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
+from numpy.typing import NDArray
+
+Permutation = NDArray[np.int64]
+"""Eight bytes a sample: that of 100 million samples takes 0.8 GB (docs/scale.md)."""
 
 
-def epoch_order(seed: int, epoch: int, samples: int) -> list[int]:
+def epoch_order(seed: int, epoch: int, samples: int) -> Permutation:
     """A permutation of `range(samples)`."""
-    return [int(at) for at in np.random.Generator(np.random.PCG64([seed, epoch])).permutation(samples)]
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(samples)
 
 
 class StepOrder:
@@ -25,7 +29,7 @@ class StepOrder:
         if samples < batch:
             raise ValueError(f"{samples} samples are fewer than the {batch} of one step")
         self.seed, self.samples, self.batch = seed, samples, batch
-        self._epochs: dict[int, list[int]] = {}
+        self._epochs: dict[int, Permutation] = {}
 
     def step(self, step: int) -> list[int]:
         """Positions of the samples of a step, in order; a step across an epoch's end takes from both."""
@@ -37,7 +41,7 @@ class StepOrder:
         if epoch not in self._epochs:
             self._epochs = {at: order for at, order in self._epochs.items() if at >= epoch - 1}
             self._epochs[epoch] = epoch_order(self.seed, epoch, self.samples)
-        return self._epochs[epoch][within]
+        return int(self._epochs[epoch][within])
 
 
 def shares(weights: Sequence[float], total: int) -> list[int]:
@@ -65,7 +69,7 @@ class MixtureOrder:
         self.samples = sum(counts)
         self._starts = [0, *accumulate(sizes)]
         self._bounds = [*accumulate(counts)]
-        self._drawn: dict[tuple[int, ...], list[int]] = {}
+        self._drawn: dict[tuple[int, ...], Permutation] = {}
 
     def step(self, step: int) -> list[int]:
         """Positions of the samples of a step, in order; a step across an epoch's end takes from both."""
@@ -77,19 +81,21 @@ class MixtureOrder:
         epochs, rest = divmod(steps * self.batch, self.samples)
         found = [epochs * count for count in self.counts]
         if rest:
-            for slot in self._order((epochs,), self.samples)[:rest]:
-                found[bisect_right(self._bounds, slot)] += 1
+            slots = self._order((epochs,), self.samples)[:rest]
+            sources = np.searchsorted(self._bounds, slots, side="right")
+            more = np.bincount(sources, minlength=len(found))
+            found = [had + int(count) for had, count in zip(found, more, strict=True)]
         return found
 
     def _at(self, position: int) -> int:
         epoch, within = divmod(position, self.samples)
-        slot = self._order((epoch,), self.samples)[within]
+        slot = int(self._order((epoch,), self.samples)[within])
         source = bisect_right(self._bounds, slot)
         number = epoch * self.counts[source] + slot - (self._bounds[source] - self.counts[source])
         round_, place = divmod(number, self.sizes[source])
-        return self._starts[source] + self._order((round_, source), self.sizes[source])[place]
+        return self._starts[source] + int(self._order((round_, source), self.sizes[source])[place])
 
-    def _order(self, drawn_for: tuple[int, ...], samples: int) -> list[int]:
+    def _order(self, drawn_for: tuple[int, ...], samples: int) -> Permutation:
         """An epoch's order, or (round, source) that of a source. A few are kept of each: the next are drawn soon."""
         if drawn_for not in self._drawn:
             self._drawn = {
@@ -97,7 +103,7 @@ class MixtureOrder:
                 if key[1:] != drawn_for[1:] or key[0] >= drawn_for[0] - 1 - self._rounds(drawn_for)
             }
             generator = np.random.Generator(np.random.PCG64([self.seed, *drawn_for]))
-            self._drawn[drawn_for] = [int(at) for at in generator.permutation(samples)]
+            self._drawn[drawn_for] = generator.permutation(samples)
         return self._drawn[drawn_for]
 
     def _rounds(self, drawn_for: tuple[int, ...]) -> int:

@@ -21,6 +21,7 @@ from tasks.ledger.ledger import Budget, LedgerAsker
 from tasks.processes import try_lock, try_share
 from tasks.progress import Progress
 from tasks.sinks import Sink
+from tasks.spans import Spans
 from tasks.stages import Build, Decision, StageSpec, decide, execute
 from tasks.storage import Store
 
@@ -60,6 +61,9 @@ class StageRun(Protocol):
 
     def local(self, artifact: Artifact) -> Path:
         """A local folder with the artifact's files."""
+
+    def spans(self, shards: Artifact) -> Path | Spans:
+        """A shard set's folder, or what reads it where it lies: a large one is never fetched as a whole."""
 
     def connect_cluster(self) -> None:
         """Start the run's Ray cluster, or join it; does nothing when connected."""

@@ -20,10 +20,11 @@ from typing import Any
 
 import fsspec
 
-from tasks.artifacts import FileEntry
+from tasks.artifacts import Artifact, FileEntry
 from tasks.errors import ArtifactError, EnvironmentProblem
 from tasks.sinks import file_entry
 from tasks.spans import SpanReader
+from tasks.storage import Store
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,17 @@ class FileCache:
 
     def _files(self) -> list[Path]:
         return [path for path in self.folder.iterdir() if len(path.name) == 64]
+
+
+def readable(store: Store, artifact: Artifact, cache: FileCache) -> Path | RemoteSpans:
+    """The artifact's folder, or what reads it where it lies. Raises ArtifactError if a remote one is gone."""
+    if not store.remote:
+        return store.local(artifact)
+    stage, key = artifact.uri.rsplit("/", 2)[1:]
+    manifest = store.manifest(stage, key)
+    if manifest is None:
+        raise ArtifactError(f"{artifact.uri} is gone; run again to rebuild it")
+    return RemoteSpans(artifact.uri, manifest.files, cache, store.options)
 
 
 @dataclass(frozen=True)

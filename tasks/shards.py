@@ -92,6 +92,15 @@ def _index_lines(path: Path) -> Iterator[tuple[int, IndexEntry]]:
         raise ArtifactError(f"{path} cannot be read; run again to rebuild the shards") from error
 
 
+def _line_ends(path: Path) -> array[int]:
+    """Where the lines of an index begin, and where the last one ends. Raises ArtifactError when it is missing."""
+    try:
+        with path.open("rb") as lines:
+            return array("q", accumulate(map(len, lines), initial=0))
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read; run again to rebuild the shards") from error
+
+
 class ShardReader:
     """The samples of one stage by number, 0 .. len - 1, in shard order.
 
@@ -104,7 +113,9 @@ class ShardReader:
         self.stage = stage
         self._spans = SpanReader(source) if isinstance(source, Path) else source
         self._index = index_file(Path(), stage).as_posix()
-        self._ends = array("q", accumulate((size for size, _ in self._indexed()), initial=0))
+        self._ends = _line_ends(self._spans.whole(self._index))
+        if len(self):
+            self.entry(len(self) - 1)  # an index that is cut off is found at once, other faults where they are read
 
     def __len__(self) -> int:
         return len(self._ends) - 1

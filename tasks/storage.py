@@ -75,7 +75,7 @@ class Store:
         self.root = root.rstrip("/")
         self.remote = "://" in self.root and not self.root.startswith("file://")
         self.scratch = scratch
-        self._options = storage_options or {}
+        self.options = storage_options or {}
 
     def uri(self, stage: str, key: str) -> str:
         """Where the artifact of a key lies, or would lie."""
@@ -173,7 +173,7 @@ class Store:
         filesystem, target = self._filesystem(), self.uri(stage, key)
         if filesystem.exists(f"{target}/{MANIFEST}"):
             filesystem.rm(f"{target}/{MANIFEST}")
-        return RemoteSink(target, self._options)
+        return RemoteSink(target, self.options)
 
     def local(self, descriptor: Descriptor) -> Path:
         """A local folder with the artifact's files: itself, or a verified copy of a remote one.
@@ -224,7 +224,7 @@ class Store:
             folder.rename(target)
 
     def _filesystem(self) -> Any:
-        return fsspec.core.url_to_fs(self.root, **self._options)[0]
+        return fsspec.core.url_to_fs(self.root, **self.options)[0]
 
     def _read(self, uri: str) -> bytes | None:
         try:

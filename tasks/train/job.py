@@ -8,20 +8,21 @@ from typing import Any
 
 from configs.schema import LoraConfig, StageConfig, TrainConfig
 from model.stages import PLANS, Stage
+from tasks.spans import Spans
 from tasks.train.place import Place
 
 
 @dataclass(frozen=True)
 class Job:
-    """One stage of training. Paths are readable on every worker."""
+    """One stage of training. Paths are readable on every worker; shards may be read from the store, by each itself."""
 
     stage: Stage
     train: TrainConfig
     seed: int
     start: Path
     """A BaseModels folder to assemble (align), or a model folder to go on with."""
-    folders: dict[str, Path]
-    """Folders of ShardSets by their names in the stage's mixture; without a mixture the one it has, nameless."""
+    folders: dict[str, Path | Spans]
+    """ShardSets by their names in the stage's mixture, folders or what reads them; without a mixture one, nameless."""
     survey: Path
     steps: int
     deepspeed: dict[str, Any]

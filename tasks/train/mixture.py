@@ -15,6 +15,7 @@ from model.order import MixtureOrder, StepOrder, shares
 from model.records import Sample
 from tasks.errors import DataError
 from tasks.shards import ShardReader
+from tasks.spans import Spans
 
 Order = StepOrder | MixtureOrder
 
@@ -25,7 +26,7 @@ class Sources:
     `folders` by name; where there are several, a sample's key has its set's name in front.
     """
 
-    def __init__(self, folders: Mapping[str, Path], stage: str) -> None:
+    def __init__(self, folders: Mapping[str, Path | Spans], stage: str) -> None:
         self.names = [*folders]
         self._readers = [ShardReader(folder, stage) for folder in folders.values()]
         self._ends = [*accumulate(len(reader) for reader in self._readers)]
@@ -71,8 +72,10 @@ class Sources:
         return self._readers[source], number - (self._ends[source - 1] if source else 0)
 
 
-def folders_of(mixture: Sequence[MixtureSource], own: Path, others: Mapping[str, Path]) -> dict[str, Path]:
-    """The folders of a stage's shard sets in the mixture's order; without a mixture its own, nameless."""
+def folders_of(
+    mixture: Sequence[MixtureSource], own: Path | Spans, others: Mapping[str, Path | Spans]
+) -> dict[str, Path | Spans]:
+    """A stage's shard sets in the mixture's order; without a mixture its own, nameless."""
     if not mixture:
         return {"": own}
     return {source.name: own if source.shards is None else others[source.name] for source in mixture}

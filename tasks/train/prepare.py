@@ -17,6 +17,7 @@ from model.shapes import adapter_shape, language_shape, vision_shape
 from model.stages import PLANS, Stage
 from tasks.errors import TrainingError
 from tasks.progress import Progress
+from tasks.spans import Spans
 from tasks.train.job import Job, stage_config
 from tasks.train.mixture import Sources, folders_of, order_of, told_of
 from tasks.train.place import Place
@@ -29,13 +30,13 @@ SAMPLES = "samples.jsonl"
 
 @dataclass(frozen=True)
 class Inputs:
-    """Folders of the artifacts that a stage is made from."""
+    """The artifacts that a stage is made from."""
 
     start: Path
     """A BaseModels (align), or the Checkpoint to go on from."""
-    shards: Path
-    """The ShardSet of its own."""
-    others: Mapping[str, Path] = field(default_factory=dict)
+    shards: Path | Spans
+    """The ShardSet of its own: its folder, or what reads it where it lies."""
+    others: Mapping[str, Path | Spans] = field(default_factory=dict)
     """The ShardSets that the stage mixes with its own, by their names in its mixture."""
 
 

@@ -18,6 +18,7 @@ from configs.settings import Settings
 from model.stages import Stage
 from tasks.artifacts import Artifact, BaseModels, Checkpoint, ShardSet
 from tasks.errors import LlavaflowError, TrainingError
+from tasks.remote_spans import FileCache, readable
 from tasks.storage import Store
 from tasks.train.board import Line
 from tasks.train.cluster import RaySettings
@@ -53,8 +54,11 @@ def work(place: Place, spoken: Spoken) -> None:
     order, home = JobOrder.model_validate_json(text), Settings().home()
     store = Store(order.store, home / "scratch", dict(order.options))
     start = store.local(KINDS[order.start_kind].model_validate(order.start))
-    shards = store.local(ShardSet.model_validate(order.shards))
-    others = {name: store.local(ShardSet.model_validate(other)) for name, other in order.others.items()}
+    cache = FileCache(home / "scratch" / "shards", Settings().shard_cache_gb * 10**9)
+    shards = readable(store, ShardSet.model_validate(order.shards), cache)
+    others = {
+        name: readable(store, ShardSet.model_validate(other), cache) for name, other in order.others.items()
+    }
     # "auto": the cluster that this job was submitted to.
     cluster = RaySettings(
         address="auto", temp=home / "ray", checkpoints=order.checkpoints, storage_options=dict(order.options)

@@ -54,7 +54,7 @@ def train(
         # Its name leaves the number of workers out, the lock on the stage's key does not.
         with only_one(work.with_name(f"{work.name}.lock"), progress):
             inputs = Inputs(
-                run.local(start), run.local(shards), {name: run.local(other) for name, other in others.items()}
+                run.local(start), run.spans(shards), {name: run.spans(other) for name, other in others.items()}
             )
             around = Around(
                 work, cluster, progress, lambda figures: run.figures(spec.name, figures),

@@ -20,6 +20,7 @@ from model.records import IMAGE_TOKEN, Sample
 from model.tokenize import IGNORE, ConversationTokenizer, Encoded
 from tasks.artifacts import Frozen
 from tasks.shards import PNG, ShardReader, held_out
+from tasks.spans import Spans
 
 WATCHED = 4
 """Samples that are asked about."""
@@ -43,7 +44,7 @@ class Watched:
     """The first held-out samples of a shard set: the order of the index is that of hashes, so they are a fixed draw."""
 
     def __init__(
-        self, shards: Path, stage: str, tokenizer: ConversationTokenizer, assembled: Assembled, longest: int
+        self, shards: Path | Spans, stage: str, tokenizer: ConversationTokenizer, assembled: Assembled, longest: int
     ) -> None:
         self._tokenizer, self._transform = tokenizer, assembled.transform()
         self._pad = int(assembled.tokenizer.pad_token_id or 0)

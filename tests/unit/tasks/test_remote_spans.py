@@ -13,14 +13,15 @@ import fsspec
 import pytest
 
 from configs.schema import ShardConfig
-from tasks.artifacts import FileEntry
+from tasks.artifacts import FileEntry, MadeBy, ShardSet
 from tasks.errors import ArtifactError, EnvironmentProblem
 from tasks.progress import Silent
-from tasks.remote_spans import FileCache, RemoteSpans
+from tasks.remote_spans import FileCache, RemoteSpans, readable
 from tasks.shard.run import build_shards
 from tasks.shards import ShardReader
 from tasks.sinks import file_entry
-from tasks.storage import file_table
+from tasks.storage import Store, file_table
+from tasks.train.mixture import Sources
 from tests.unit.tasks.shard.sets import conversation, conversation_set, image_set
 
 IDS = [f"scene-{number:03d}" for number in range(20)]
@@ -59,6 +60,28 @@ def test_what_is_read_is_what_lies_in_the_folder(uri: str, shards: Path, tmp_pat
     with ShardReader(shards, "instruct") as local, ShardReader(remote(uri, shards, tmp_path, bound), "instruct") as far:
         assert far.keys() == local.keys()
         assert everything(far) == everything(local)
+
+
+def test_a_training_stage_reads_the_same_samples_of_a_set_that_lies_elsewhere(
+    uri: str, shards: Path, tmp_path: Path
+) -> None:
+    far = Sources({"": pickle.loads(pickle.dumps(remote(uri, shards, tmp_path)))}, "instruct")
+    with Sources({"": shards}, "instruct") as near, far:
+        assert far.keys() == near.keys()
+        assert [far.sample(at) for at in range(len(far))] == [near.sample(at) for at in range(len(near))]
+
+
+def test_a_local_artifact_is_its_folder_and_one_that_is_gone_from_a_remote_store_is_told(tmp_path: Path) -> None:
+    made = ShardSet(
+        uri="memory://bucket/store/shard/k", digest="0" * 64, key="k", counts={}, parents={}, facts={},
+        made_by=MadeBy(stage="shard", code="c", config="d"),
+    )
+    cache = FileCache(tmp_path / "cache", LARGE)
+    near = made.model_copy(update={"uri": f"{tmp_path}/store/shard/k"})
+    Path(near.uri).mkdir(parents=True)
+    assert readable(Store(str(tmp_path / "store"), tmp_path / "scratch"), near, cache) == Path(near.uri)
+    with pytest.raises(ArtifactError, match="is gone; run again"):
+        readable(Store("memory://bucket/store", tmp_path / "scratch"), made, cache)
 
 
 def test_shards_that_do_not_fit_together_are_never_fetched_whole(uri: str, shards: Path, tmp_path: Path) -> None:

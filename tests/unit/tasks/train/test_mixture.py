@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from configs.load import load_experiment
 from configs.schema import MixtureSource, ShardConfig, StageConfig
 from configs.settings import Settings
-from flows.mixtures import fetched, mixture_of, others_of
+from flows.mixtures import mixture_of, others_of, reached
 from model.order import MixtureOrder, shares
 from model.templates import template_named
 from model.tokenize import ConversationTokenizer, Encoded
@@ -193,7 +193,7 @@ def test_shards_of_a_mixture_are_found_by_folder_and_digest_and_verified(
     for named in (str(home), manifest.digest, manifest.digest[:12]):
         found = others_of(stage_with(named), settings)["other"]
         assert (found.digest, found.counts["instruct_samples"]) == (manifest.digest, 5)
-        assert fetched(found, settings) == home
+        assert reached(found, settings) == home
     assert mixture_of(stage_with(str(home)), "instruct", 20, settings) == {"own": (10, 20), "other": (10, 5)}
     for wrong in ("0" * 12, "123", str(tmp_path / "nowhere" / "shard" / "k")):
         with pytest.raises(ArtifactError, match=r"source other of the mixture: .*shard set"):
@@ -202,7 +202,7 @@ def test_shards_of_a_mixture_are_found_by_folder_and_digest_and_verified(
         tar.seek(600)
         tar.write(b"x")
     with pytest.raises(ArtifactError, match=r"is not as it was made .*make it again or leave it out"):
-        fetched(found, settings)
+        reached(found, settings)
 
 
 def stage_with(shards: str) -> StageConfig:
