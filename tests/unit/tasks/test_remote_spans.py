@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from configs.schema import ShardConfig
-from tasks.artifacts import FileEntry, MadeBy, ShardSet
+from tasks.artifacts import MANIFEST, FileEntry, MadeBy, ShardSet
 from tasks.errors import ArtifactError, EnvironmentProblem
 from tasks.progress import Silent
 from tasks.remote_spans import FileCache, RemoteSpans, readable
@@ -79,6 +79,7 @@ def test_a_local_artifact_is_its_folder_and_one_that_is_gone_from_a_remote_store
     cache = FileCache(tmp_path / "cache", LARGE)
     near = made.model_copy(update={"uri": f"{tmp_path}/store/shard/k"})
     Path(near.uri).mkdir(parents=True)
+    Path(near.uri, MANIFEST).touch()
     assert readable(Store(str(tmp_path / "store"), tmp_path / "scratch"), near, cache) == Path(near.uri)
     with pytest.raises(ArtifactError, match="is gone; run again"):
         readable(Store("memory://bucket/store", tmp_path / "scratch"), made, cache)
