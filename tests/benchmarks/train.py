@@ -40,7 +40,7 @@ ALLOCATOR = {
 }
 ALONE = ("random", "trl")
 WARM_UP = 2
-"""Passes of a process that are not counted: memory that is touched for the first time costs more than the arithmetic."""
+"""Passes of a process that do not count: to touch memory for the first time costs more than the arithmetic."""
 PAIRS = (("grouped", "ours"), ("ours", "two ranks"))
 LOCAL = {"MASTER_ADDR": "127.0.0.1"}
 PARTS = ("vision", "language", "head", "backward", "optimizer", "data")
