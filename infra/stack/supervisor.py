@@ -11,7 +11,7 @@ import xmlrpc.client
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, TypedDict
 
 from infra.stack.errors import StackProblem
 from infra.stack.places import PROJECT, Places, write_private
@@ -78,19 +78,19 @@ class Supervisor:
         if not self._places.socket.exists():
             return False
         try:
-            self._proxy().supervisor.getState()
+            self._asked("getState")
         except (OSError, HTTPException, xmlrpc.client.Error):
             return False
         return True
 
     def pid(self) -> int:
         """Its own process."""
-        return int(cast(int, self._proxy().supervisor.getPID()))
+        return int(self._asked("getPID"))
 
     def start_program(self, name: str) -> None:
         """Start one, not waiting for it; nothing if it runs."""
         try:
-            self._proxy().supervisor.startProcess(name, False)
+            self._asked("startProcess", name, False)
         except xmlrpc.client.Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise StackProblem(f"{name} cannot be started: {fault.faultString}") from fault
@@ -98,22 +98,24 @@ class Supervisor:
     def stop_program(self, name: str) -> None:
         """Stop one and wait for its end; nothing if it does not run."""
         try:
-            self._proxy().supervisor.stopProcess(name)
+            self._asked("stopProcess", name)
         except xmlrpc.client.Fault as fault:
             if "NOT_RUNNING" not in fault.faultString:
                 raise StackProblem(f"{name} cannot be stopped: {fault.faultString}") from fault
 
     def states(self) -> dict[str, State]:
         """Every program it knows."""
-        found = cast("list[State]", self._proxy().supervisor.getAllProcessInfo())
+        found: list[State] = self._asked("getAllProcessInfo")
         return {state["name"]: state for state in found}
 
     def shut_down(self) -> None:
         """Ask it to end."""
-        self._proxy().supervisor.shutdown()
+        self._asked("shutdown")
 
-    def _proxy(self) -> xmlrpc.client.ServerProxy:
+    def _asked(self, method: str, *arguments: object) -> Any:
+        """Its answer to one call, the connection closed after it."""
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(None, None, f"unix://{self._places.socket}")
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
