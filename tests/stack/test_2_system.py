@@ -74,7 +74,7 @@ def test_a_schedule_fires_and_a_model_comes_out_of_it(system: System) -> None:
     wait_for(training_was_seen_on_both, 900)
     done = system.wait(run)
     system.unschedule(schedule)
-    assert done["state_type"] == "COMPLETED", done["state"]
+    assert done["state_type"] == "COMPLETED", done["state"]["message"]
     assert len(nodes) == 2
     told = outcome(system, "scheduled")
     assert told["decision"]["verdict"] == "promote" and told["decision"]["champion_after"] == "1"
@@ -124,7 +124,7 @@ def test_published_data_start_a_run_that_a_person_is_asked_about(system: System)
     )
     assert answered.returncode == 0, answered.stdout + answered.stderr
     done = system.wait(run)
-    assert done["state_type"] == "COMPLETED", done["state"]
+    assert done["state_type"] == "COMPLETED", done["state"]["message"]
     trail = json.loads(system.stack.llavaflow("history", "--model", system.model, "--json").stdout)
     assert [(one["event"], one["after"]) for one in trail if one["event"] in {"approved", "done"}] == [
         ("done", "1"), ("approved", "2"), ("done", "2"),
@@ -149,7 +149,7 @@ def test_a_run_cancelled_in_training_leaves_nothing_running(system: System) -> N
     assert len(system.trainers()) == 2
     system.cancel(run)
     done = system.wait(run)
-    assert done["state_type"] == "CANCELLED", done["state"]
+    assert done["state_type"] == "CANCELLED", done["state"]["message"]
     wait_for(lambda: system.actors("RayTrainWorker") == [] and system.jobs() == [] and system.trainers() == [], 120)
     assert flow_processes(run["id"]) == []
 
@@ -207,7 +207,7 @@ def test_services_that_restart_during_a_run_lose_nothing(system: System) -> None
         system.stack.supervisor.start_program(name)
         wait_for(lambda: all(one.healthy for one in system.stack.conditions()), 300)
     done = system.wait(run)
-    assert done["state_type"] == "COMPLETED", done["state"]
+    assert done["state_type"] == "COMPLETED", done["state"]["message"]
     told = outcome(system, "restarts")
     assert told["status"] == "finished" and told["decision"]["challenger"]
 
