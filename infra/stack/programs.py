@@ -194,6 +194,10 @@ def _ray(places: Places, plan: Plan) -> dict[str, str]:
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": plan.passwords["ray"],
+        # Workers read shards and write checkpoints in the storage themselves.
+        "AWS_ACCESS_KEY_ID": plan.passwords["s3_access"],
+        "AWS_SECRET_ACCESS_KEY": plan.passwords["s3_secret"],
+        "AWS_DEFAULT_REGION": "us-east-1",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         # On a machine that has other things to do, too.
         "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "240",
