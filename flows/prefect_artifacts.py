@@ -10,11 +10,24 @@ from flows.run import Run
 from tasks.register.verdict import Verdict
 from tasks.report.words import score_name
 
+LONGEST = 80
+"""Letters of a flow run's name."""
+
 
 def title() -> str:
     """Name of a flow run: "shapes nightly", "shapes seed=1"."""
     told = flow_run.parameters
-    return " ".join([told["experiment"], *([told["tag"]] if told.get("tag") else []), *told.get("overrides", ())])
+    return named(told["experiment"], told.get("tag") or "", tuple(told.get("overrides", ())))
+
+
+def named(experiment: str, tag: str, overrides: tuple[str, ...]) -> str:
+    """The same for a page: no longer than a line, its parameters tell the rest ("shapes seed=1 and 3 more")."""
+    words = [word for word in (experiment, tag) if word]
+    for at, override in enumerate(overrides):
+        if len(" ".join([*words, override])) > LONGEST:
+            return " ".join([*words, f"and {len(overrides) - at} more"])
+        words.append(override)
+    return " ".join(words)
 
 
 def publish(run: Run, verdict: Verdict) -> None:
