@@ -77,7 +77,7 @@ def reject(
 @app.command()
 def export(
     to: Annotated[Path | None, typer.Option("--to", help="Folder of versions; by default under the root.")] = None,
-    at_least: Annotated[int, typer.Option("--at-least", min=1, help="Only if so many items are new.")] = 1,
+    at_least: Annotated[int, typer.Option("--at-least", min=0, help="Only if so many items are new.")] = 0,
     experiment: Annotated[
         str, typer.Option("--experiment", help="Tell the Prefect server, so that this one is run with it.")
     ] = "",
@@ -143,7 +143,8 @@ def _now() -> str:
 def _nothing(at_least: int, as_json: bool) -> str:
     if as_json:
         return "null"
-    return f"nothing is exported: fewer than {at_least:,} accepted items are new; see: llavaflow feedback review"
+    few = f"fewer than {at_least:,} accepted items are new" if at_least else "no accepted item can be learned from"
+    return f"nothing is exported: {few}; see: llavaflow feedback review"
 
 
 def _told(items: list[Stored], as_json: bool) -> None:

@@ -59,8 +59,10 @@ def told(done: Exported) -> list[str]:
     return [f"{done.folder}: {done.samples:,} samples, {state}; {done.fresh:,} items are new", *left]
 
 
-def export(store: FeedbackStore, root: Path, at_least: int = 1) -> Exported | None:
+def export(store: FeedbackStore, root: Path, at_least: int = 0) -> Exported | None:
     """Write a version if at least so many items are in none yet; None, with nothing written, if they are fewer.
+
+    What was exported before is found again, as versions are named by their content.
 
     Raises DataError if an image is missing.
     """

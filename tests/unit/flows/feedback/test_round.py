@@ -163,7 +163,9 @@ def test_only_so_many_new_items_make_a_version(home: Path) -> None:
     accept(round_.store, [corrected(round_, "bo", (216, 32, 36))], BO)
     done = export(round_.store, home / "feedback", at_least=2)
     assert done is not None and (done.samples, done.fresh) == (2, 2)
-    assert export(round_.store, home / "feedback") is None, "nothing is new since"
+    assert export(round_.store, home / "feedback", at_least=1) is None, "nothing is new since"
+    again = export(round_.store, home / "feedback")
+    assert again is not None and (again.folder, again.written) == (done.folder, False)
 
 
 def test_a_deleted_user_is_gone_from_everywhere_and_stays_out(home: Path) -> None:
