@@ -64,14 +64,14 @@ class Start:
         return []
 
     def victims(self, kind: Victim) -> list[psutil.Process]:
-        """Whom to kill for a kind of accident."""
+        """Of whom one is killed for a kind of accident; a node goes with all its processes but the driver."""
         if kind == "driver":
             return self.family()[:1]
         found = []
         for process in self.family()[1:]:
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 named = " ".join(process.cmdline())
-                if "RayTrainWorker" in named if kind == "worker" else process.name() == "raylet":
+                if "RayTrainWorker" in named or (kind == "node" and process.name() == "raylet"):
                     found.append(process)
         return found
 
@@ -107,13 +107,17 @@ def finish(job: TinyJob, folder: Path, victims: Sequence[Victim], draw: random.R
         with started(job, folder) as start:
             while left and start.next_line("step") is not None:
                 time.sleep(draw.uniform(0.0, 0.8))
-                if not (found := start.victims(left.pop(0))):
+                kind = left.pop(0)
+                if not (found := start.victims(kind)):
                     break
                 family = start.family()
-                draw.choice(found).send_signal(signal.SIGKILL)
-                if start.process.poll() is None and found[0].pid != start.process.pid:
+                for victim in found if kind == "node" else [draw.choice(found)]:
+                    victim.send_signal(signal.SIGKILL)
+                if kind != "driver":
                     # Its driver has to end by itself, with the line that says how to go on.
-                    assert "run again" in start.error(), "it does not say how to go on"
+                    error = start.error()
+                    assert start.process.returncode != 0
+                    assert "run again" in error, f"it does not say how to go on: {error[-500:]}"
                 _gone(family, job.temp)
                 break
             else:
