@@ -50,7 +50,7 @@ def serve_command(model: str, port: int) -> list[str]:
 
 @contextmanager
 def started(command: list[str], port: int, log: Path, seconds: float = READY_SECONDS) -> Iterator[str]:
-    """Run a command until the block ends; yields its base URL once it lists its models.
+    """Run a command until the block ends; yields its base URL once a model is ready.
 
     Raises EnvironmentProblem with the end of its log if it ends early, or is not ready in time.
     """
@@ -70,19 +70,18 @@ def started(command: list[str], port: int, log: Path, seconds: float = READY_SEC
 
 def _wait(own: subprocess.Popen[bytes], base_url: str, log: Path, seconds: float) -> None:
     until = time.monotonic() + seconds
-    while not _answers(base_url):
+    while not _ready(base_url):
         if own.poll() is not None or time.monotonic() > until:
             what = "ended" if own.poll() is not None else f"was not ready after {seconds:.0f} s"
             raise EnvironmentProblem(f"the endpoint {what}: {_last_line(log)} (see {log}); or name an --endpoint")
         time.sleep(POLL_SECONDS)
 
 
-def _answers(base_url: str) -> bool:
+def _ready(base_url: str) -> bool:
+    """Whether a model is loaded: before that the endpoint lists its models already, and answers nobody."""
     try:
-        with urllib.request.urlopen(f"{base_url}/models", timeout=5) as response:
+        with urllib.request.urlopen(f"{base_url.removesuffix('/v1')}/readyz", timeout=5) as response:
             return bool(response.status == 200)
-    except urllib.error.HTTPError as error:
-        return error.code in (401, 403)  # it is there, and wants a key
     except (urllib.error.URLError, OSError):
         return False
 

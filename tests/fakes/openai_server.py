@@ -189,6 +189,10 @@ class FakeServer:
             return await _in_pieces(http, b"", 1_000_000, _drops(fault.delay))
         return web.Response(body=whole, content_type="application/json")
 
+    async def _ready(self, http: web.Request) -> web.StreamResponse:
+        """As `llavaflow serve` has it."""
+        return web.json_response({"ready": True})
+
     async def _list(self, http: web.Request) -> web.Response:
         listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
         return web.json_response(listed)
@@ -198,6 +202,7 @@ class FakeServer:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._list)
+        app.router.add_get("/readyz", self._ready)
         for add in self._routes:
             add(app, self)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import socket
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,26 @@ def test_what_was_started_ends_with_the_page(tmp_path: Path) -> None:
         code = f"import pathlib, time; pathlib.Path({str(mark)!r}).touch(); time.sleep(600)"
         with started([sys.executable, "-c", code], server.port, tmp_path / "log") as base_url:
             assert base_url == server.base_url
+
+
+def test_an_endpoint_whose_model_is_still_loading_is_waited_for(tmp_path: Path) -> None:
+    # It lists its models at once, as `llavaflow serve` does.
+    code = (
+        "import http.server, sys, time\n"
+        "began = time.monotonic()\n"
+        "class Loading(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        there = self.path != '/readyz' or time.monotonic() > began + 1.5\n"
+        "        self.send_response(200 if there else 503); self.end_headers(); self.wfile.write(b'{}')\n"
+        "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Loading).serve_forever()\n"
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/readyz"
+    command = [sys.executable, "-c", code, str(port)]
+    with started(command, port, tmp_path / "log"), urllib.request.urlopen(url, timeout=5) as answer:
+        assert answer.status == 200
 
 
 def test_the_project_s_own_endpoint_listens_on_loopback() -> None:
