@@ -141,5 +141,5 @@ def test_a_correction_on_the_page_is_learned_and_the_next_champion_answers_there
     (row,) = [one for one in listed(place, "feedback", "review") if one["item"]["correction"]]  # type: ignore[attr-defined]
     lineage = place.llavaflow("lineage", "--feedback", row["item"]["id"])
     assert lineage.returncode == 0
-    assert f"llavaflow/{second.version}" in lineage.stdout.replace(" version ", "/"), lineage.stdout
-    assert f"llavaflow/{first.version} " not in lineage.stdout
+    assert f"VERSION {second.version} (champion)" in lineage.stdout
+    assert f"VERSION {first.version} " not in lineage.stdout
