@@ -25,7 +25,7 @@ from tests.browser.conftest import Visitor
 from tests.integration.test_spine import INHERITED, Place
 
 pytestmark = [
-    pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.filterwarnings("ignore"),
+    pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200), pytest.mark.filterwarnings("ignore"),
 ]
 OPEN_GATE = ("gate.margin=100", "gate.category_margin=100")
 """Nothing can be learnt in so few steps: the next model is to pass, better or not."""
@@ -132,10 +132,12 @@ def test_a_correction_on_the_page_is_learned_and_the_next_champion_answers_there
         until = time.monotonic() + READY_SECONDS
         while f"llavaflow/{second.version} answered" not in visitor.page.inner_text("#status"):
             assert time.monotonic() < until, visitor.page.inner_text("#status")
+            # A conversation of its own: one that grows would reach the model's longest.
+            visitor.page.click("text=New conversation")
             visitor.ask("And now?")
             visitor.status("answered")
             visitor.rest()
-            time.sleep(1)
+            time.sleep(3)
         visitor.shoot("story-next-champion")
         context.close()
     (row,) = [one for one in listed(place, "feedback", "review") if one["item"]["correction"]]  # type: ignore[attr-defined]
