@@ -25,7 +25,8 @@ from tests.browser.conftest import Visitor
 from tests.integration.test_spine import INHERITED, Place
 
 pytestmark = [
-    pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200), pytest.mark.filterwarnings("ignore"),
+    pytest.mark.browser, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200),
+    pytest.mark.filterwarnings("ignore"),
 ]
 OPEN_GATE = ("gate.margin=100", "gate.category_margin=100")
 """Nothing can be learnt in so few steps: the next model is to pass, better or not."""
